@@ -539,6 +539,23 @@ OLLM_ENUM(ollm_tool_format, int32_t) {
     OLLM_TOOL_FORMAT_LFM2 = 5,
     /// `[TOOL_CALLS][{"name": .., "arguments": {..}}]` or `[TOOL_CALLS]f[ARGS]{..}`.
     OLLM_TOOL_FORMAT_MISTRAL = 6,
+    /// `<tool_call><function=f><parameter=a>..</parameter></function></tool_call>`: Qwen3-Coder, Qwen
+    /// 3.5.
+    OLLM_TOOL_FORMAT_QWEN_XML = 7,
+    /// The same in `<seed:tool_call>`: Seed-OSS.
+    OLLM_TOOL_FORMAT_SEED = 8,
+    /// `<tool_call>f`, then `<arg_key>a</arg_key><arg_value>..</arg_value>`: GLM 4.5.
+    OLLM_TOOL_FORMAT_GLM = 9,
+    /// `<|channel|>commentary to=functions.f <|constrain|>json<|message|>{..}`: gpt-oss.
+    OLLM_TOOL_FORMAT_HARMONY = 10,
+    /// `<|tool_call>call:f{a:1}<tool_call|>`: Gemma 4.
+    OLLM_TOOL_FORMAT_GEMMA4 = 11,
+    /// `<|tool_call|>[{"name": .., "arguments": {..}}]`: Granite 3, Phi-4-mini.
+    OLLM_TOOL_FORMAT_GRANITE = 12,
+    /// `<|START_ACTION|>[{"tool_name": .., "parameters": {..}}]<|END_ACTION|>`: Command R7B and A.
+    OLLM_TOOL_FORMAT_COMMAND = 13,
+    /// `<tool_calls>[{"name": .., "arguments": {..}}]</tool_calls>`: Hunyuan, Apriel.
+    OLLM_TOOL_FORMAT_HUNYUAN = 14,
 };
 
 /// A conversation, and what the chat template is given beside it. A field that is 0 takes its

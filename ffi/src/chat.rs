@@ -174,6 +174,23 @@ pub enum OllmToolFormat {
     Lfm2 = 5,
     /// `[TOOL_CALLS][{"name": .., "arguments": {..}}]` or `[TOOL_CALLS]f[ARGS]{..}`.
     Mistral = 6,
+    /// `<tool_call><function=f><parameter=a>..</parameter></function></tool_call>`: Qwen3-Coder, Qwen
+    /// 3.5.
+    QwenXml = 7,
+    /// The same in `<seed:tool_call>`: Seed-OSS.
+    Seed = 8,
+    /// `<tool_call>f`, then `<arg_key>a</arg_key><arg_value>..</arg_value>`: GLM 4.5.
+    Glm = 9,
+    /// `<|channel|>commentary to=functions.f <|constrain|>json<|message|>{..}`: gpt-oss.
+    Harmony = 10,
+    /// `<|tool_call>call:f{a:1}<tool_call|>`: Gemma 4.
+    Gemma4 = 11,
+    /// `<|tool_call|>[{"name": .., "arguments": {..}}]`: Granite 3, Phi-4-mini.
+    Granite = 12,
+    /// `<|START_ACTION|>[{"tool_name": .., "parameters": {..}}]<|END_ACTION|>`: Command R7B and A.
+    Command = 13,
+    /// `<tool_calls>[{"name": .., "arguments": {..}}]</tool_calls>`: Hunyuan, Apriel.
+    Hunyuan = 14,
 }
 
 /// What a number of [`OllmToolFormat`] means.
@@ -186,6 +203,14 @@ pub(crate) fn read_format(format: i32) -> Result<ToolChoice> {
         4 => ToolChoice::Given(ToolFormat::Gemma),
         5 => ToolChoice::Given(ToolFormat::Lfm2),
         6 => ToolChoice::Given(ToolFormat::Mistral),
+        7 => ToolChoice::Given(ToolFormat::QwenXml),
+        8 => ToolChoice::Given(ToolFormat::Seed),
+        9 => ToolChoice::Given(ToolFormat::Glm),
+        10 => ToolChoice::Given(ToolFormat::Harmony),
+        11 => ToolChoice::Given(ToolFormat::Gemma4),
+        12 => ToolChoice::Given(ToolFormat::Granite),
+        13 => ToolChoice::Given(ToolFormat::Command),
+        14 => ToolChoice::Given(ToolFormat::Hunyuan),
         other => return Err(CallFailure::argument(format!("{other} is no ollm_tool_format"))),
     })
 }
@@ -253,7 +278,8 @@ pub unsafe extern "C" fn ollm_chat_parser_new(
             (Some(input), Some(marks)) => marks.is_open_in(input.render(&model, &template)?.text()),
             _ => false,
         };
-        let parser = ChatParser::new(format, in_reasoning);
+        let offered = input.as_ref().map_or(&none, |input| &input.variables);
+        let parser = ChatParser::new(format, in_reasoning).with_tools(offered);
         let parsing = Parsing { parser, events: VecDeque::new(), shown: EventTexts::default() };
         out.set(PARSERS.insert(OllmChatParser(Mutex::new(parsing)))?);
         Ok(())

@@ -102,6 +102,7 @@ pub const CHAT_TEMPLATE: &str = "{{ bos_token }}{% if tools %}{{ tools|tojson }}
     {% if m.role == 'date' %}{{ strftime_now('%d %b') }}{% else %}\
     {{ '[' + m.role + (' ' + m.name if m.name else '') + ']' }}{% if m.content %}{{ m.content }}{% endif %}\
     {% for call in m.tool_calls or [] %}\
+    {% if call.id and call.id|length != 9 %}{{ raise_exception('an id has 9 characters') }}{% endif %}\
     {{ '<tool_call>' + call.function.name + call.function.arguments|tojson }}{% endfor %}{% endif %}{{ eos_token }}\
     {% endfor %}{% if add_generation_prompt %}{{ '[assistant]' }}{% if think %}{{ '<think>' }}{% endif %}{% endif %}";
 

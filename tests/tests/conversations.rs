@@ -437,6 +437,14 @@ fn calls_of_every_family_follow_the_schemas() {
         (ToolFormat::Lfm2, "<|tool_call_start|>"),
         (ToolFormat::Mistral, "[TOOL_CALLS]"),
         (ToolFormat::Mistral, "[TOOL_CALLS][ARGS]"),
+        (ToolFormat::QwenXml, "<tool_call><function="),
+        (ToolFormat::Seed, "<seed:tool_call>"),
+        (ToolFormat::Glm, "<tool_call><arg_key>"),
+        (ToolFormat::Harmony, "<|channel|><|message|>"),
+        (ToolFormat::Gemma4, "<|tool_call>"),
+        (ToolFormat::Granite, "<|tool_call|>"),
+        (ToolFormat::Command, "<|START_ACTION|>"),
+        (ToolFormat::Hunyuan, "<tool_calls>"),
     ] {
         let template = ChatTemplate::new(source).unwrap();
         for parallel in [true, false] {
@@ -463,7 +471,7 @@ fn calls_of_every_family_follow_the_schemas() {
                     }
                 }
                 let text = fixture.tokenizer.decode(&text);
-                let mut parser = ChatParser::new(ChatFormat { tools: Some(format), reasoning: None }, false);
+                let mut parser = ChatParser::new(ChatFormat { tools: Some(format), ..ChatFormat::default() }, false);
                 let mut events = parser.push(&text);
                 events.extend(parser.finish());
                 let calls: Vec<_> = events

@@ -238,6 +238,16 @@ fn answers_keep_to_schemas_and_tools_are_called() {
     assert_eq!((&call["type"], &call["function"]["name"]), (&json!("function"), &json!("second")));
     let arguments: Value = serde_json::from_str(call["function"]["arguments"].as_str().unwrap()).unwrap();
     assert!(arguments["x"].is_boolean());
+    // The template takes the id that the call was given, and no other length.
+    let mut next = body.clone();
+    let mut answer = choice["message"].clone();
+    let result = json!({ "role": "tool", "tool_call_id": call["id"], "content": "21" });
+    next["messages"] = json!([{ "role": "user", "content": "hi" }, answer, result]);
+    next["tool_choice"] = json!("none");
+    assert!(server.json("/v1/chat/completions", &next)["choices"].is_array());
+    answer["tool_calls"][0]["id"] = json!("call-1");
+    next["messages"][1] = answer;
+    assert!(server.post("/v1/chat/completions", &next).json()["error"].is_object());
     // One of those that are allowed, and one alone.
     let allowed = json!({ "mode": "required", "tools": [{ "type": "function", "function": { "name": "first" } }] });
     let mut other = body.clone();

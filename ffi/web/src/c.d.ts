@@ -229,8 +229,27 @@ export const ToolFormat: {
   readonly LFM2: 5;
   /** `[TOOL_CALLS][{"name": .., "arguments": {..}}]` or `[TOOL_CALLS]f[ARGS]{..}`. */
   readonly MISTRAL: 6;
+  /**
+   * `<tool_call><function=f><parameter=a>..</parameter></function></tool_call>`: Qwen3-Coder, Qwen
+   * 3.5.
+   */
+  readonly QWEN_XML: 7;
+  /** The same in `<seed:tool_call>`: Seed-OSS. */
+  readonly SEED: 8;
+  /** `<tool_call>f`, then `<arg_key>a</arg_key><arg_value>..</arg_value>`: GLM 4.5. */
+  readonly GLM: 9;
+  /** `<|channel|>commentary to=functions.f <|constrain|>json<|message|>{..}`: gpt-oss. */
+  readonly HARMONY: 10;
+  /** `<|tool_call>call:f{a:1}<tool_call|>`: Gemma 4. */
+  readonly GEMMA4: 11;
+  /** `<|tool_call|>[{"name": .., "arguments": {..}}]`: Granite 3, Phi-4-mini. */
+  readonly GRANITE: 12;
+  /** `<|START_ACTION|>[{"tool_name": .., "parameters": {..}}]<|END_ACTION|>`: Command R7B and A. */
+  readonly COMMAND: 13;
+  /** `<tool_calls>[{"name": .., "arguments": {..}}]</tool_calls>`: Hunyuan, Apriel. */
+  readonly HUNYUAN: 14;
 };
-export type ToolFormat = "auto" | "none" | "hermes" | "llama3" | "gemma" | "lfm2" | "mistral";
+export type ToolFormat = "auto" | "none" | "hermes" | "llama3" | "gemma" | "lfm2" | "mistral" | "qwen_xml" | "seed" | "glm" | "harmony" | "gemma4" | "granite" | "command" | "hunyuan";
 
 /**
  * A conversation, and what the chat template is given beside it. A field that is 0 takes its

@@ -85,6 +85,14 @@ export const ToolFormat = {
   GEMMA: 4,
   LFM2: 5,
   MISTRAL: 6,
+  QWEN_XML: 7,
+  SEED: 8,
+  GLM: 9,
+  HARMONY: 10,
+  GEMMA4: 11,
+  GRANITE: 12,
+  COMMAND: 13,
+  HUNYUAN: 14,
 };
 
 export const KvType = {

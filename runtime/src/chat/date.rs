@@ -63,6 +63,10 @@ impl Date {
         let month = MONTHS[self.month as usize - 1];
         let day = DAYS[self.weekday()];
         let hour = if self.hour.is_multiple_of(12) { 12 } else { self.hour % 12 };
+        // With a blank before it. Writing to a string cannot fail.
+        let mut blank = |number: u32| {
+            let _ = write!(out, "{number:2}");
+        };
         let (number, width) = match code {
             Some('d') => (self.day, 2),
             Some('m') => (self.month, 2),
@@ -86,11 +90,14 @@ impl Date {
             Some('c') => return out.push_str(&self.format("%a %b %e %H:%M:%S %Y")),
             Some('n') => return out.push('\n'),
             Some('t') => return out.push('\t'),
-            Some('e') => {
-                // Writing to a string cannot fail.
-                let _ = write!(out, "{:2}", self.day);
-                return;
-            }
+            Some('e') => return blank(self.day),
+            Some('k') => return blank(self.hour),
+            Some('l') => return blank(hour),
+            Some('s') => return out.push_str(&self.seconds().to_string()),
+            Some('P') => return out.push_str(if self.hour < 12 { "am" } else { "pm" }),
+            // A moment has whole seconds and no zone, as `datetime.now()` has none.
+            Some('f') => return out.push_str("000000"),
+            Some('Z' | 'z') => return,
             Some('V') => (self.iso_week().1, 2),
             Some('G') => (self.iso_week().0, 4),
             Some('C') => (self.year / 100, 2),
@@ -121,12 +128,22 @@ impl Date {
         }
     }
 
-    /// 0 is Sunday.
+    /// 0 is Sunday. Day 1 of year 1 was a Monday.
     fn weekday(self) -> usize {
-        // Day 1 of year 1 was a Monday.
+        (self.ordinal() % 7) as usize
+    }
+
+    /// The number of the day, from day 1 of year 1.
+    fn ordinal(self) -> u32 {
         let years = self.year.saturating_sub(1);
-        let days = years * 365 + years / 4 - years / 100 + years / 400 + self.day_of_year();
-        (days % 7) as usize
+        years * 365 + years / 4 - years / 100 + years / 400 + self.day_of_year()
+    }
+
+    /// Seconds since 1970, in UTC.
+    fn seconds(self) -> i64 {
+        const DAY_OF_1970: i64 = 719_163;
+        let days = i64::from(self.ordinal()) - DAY_OF_1970;
+        ((days * 24 + i64::from(self.hour)) * 60 + i64::from(self.minute)) * 60 + i64::from(self.second)
     }
 }
 
@@ -174,7 +191,8 @@ mod tests {
             date.format("%e|%c|%D|%R|%r|%C%u%w%h"),
             " 6|Sat Jul  6 15:04:09 2024|07/06/24|15:04|03:04:09 PM|2066Jul"
         );
-        assert_eq!(Date::parse("1970-01-01 00:00:00").unwrap().format("%a"), "Thu");
+        assert_eq!(date.format("%k|%l|%P|%f|%Z|%z|%s"), "15| 3|pm|000000|||1720278249");
+        assert_eq!(Date::parse("1970-01-01 00:00:00").unwrap().format("%a %s"), "Thu 0");
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub enum ChatError {
     Variable { name: String, reason: &'static str },
     /// The template asks for the date, and none was given.
     NoDate,
-    /// Nothing that was said in the messages is in the text that the template made of them.
+    /// The template makes the same text whatever is said in the messages.
     Dropped,
     /// The template used up its budget of steps and memory.
     Exhausted,

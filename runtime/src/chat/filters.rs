@@ -3,19 +3,27 @@
 use std::fmt::Write as _;
 
 use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs};
-use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value, filters};
 
 use super::args::{bind, is_true, opt_int, opt_text, pay, refused, required, size};
-use super::python::{is_space, modulo, pad, strip};
+use super::guard::{Folded, fold, guarded};
+use super::python::{folded, is_space, modulo, pad, replace, strip};
 use super::repr::{repr, string, to_json};
-use super::source::FORMAT;
+use super::source::{FOLD, FORMAT};
 
 type Result<T> = std::result::Result<T, Error>;
 
 /// A filter: the value, and the arguments behind it.
 type Filter = fn(&mut State<'_, '_>, &Value, &[Value]) -> Result<Value>;
 
-const FILTERS: [(&str, Filter); 29] = [
+/// How deep lists are nested whose texts are compared as they were said.
+const FOLD_LEVELS: usize = 8;
+
+const FILTERS: [(&str, Filter); 31] = [
+    (FOLD, |state, value, args| {
+        let [] = bind(args, [])?;
+        folded(state, value, FOLD_LEVELS)
+    }),
     (FORMAT, |state, value, args| modulo(state, value, &required(bind(args, [""])?[0].take())?)),
     ("abs", absolute),
     ("center", |state, value, args| {
@@ -33,6 +41,12 @@ const FILTERS: [(&str, Filter); 29] = [
     ("indent", indent),
     ("int", int),
     ("pprint", |state, value, _| repr(state, value).map(Value::from)),
+    ("replace", |state, value, args| match args {
+        [old, new] if value.is_safe() || !matches!(state.auto_escape(), AutoEscape::None) => {
+            state.apply_filter("__replace__", &[value.clone(), old.clone(), new.clone()])
+        }
+        _ => replace(state, &value.to_string(), args).map(Value::from),
+    }),
     ("string", |state, value, _| string(state, value).map(Value::from)),
     ("striptags", |_, value, _| Ok(strip_tags(&value.to_string()).into())),
     ("title", |_, value, args| {
@@ -42,7 +56,9 @@ const FILTERS: [(&str, Filter); 29] = [
     ("tojson", |state, value, args| to_json(state, value, args)),
     ("trim", |_, value, args| {
         let [chars] = bind(args, ["chars"])?;
-        Ok(strip(&value.to_string(), "strip", opt_text(chars)?.as_deref()).into())
+        let (text, chars) = (value.to_string(), opt_text(chars)?.map(|chars| Folded::new(&chars).into_text()));
+        let folded = Folded::new(&text);
+        Ok(folded.part(strip(folded.text(), "strip", chars.as_deref())).into())
     }),
     ("truncate", truncate),
     ("urlencode", url_encode),
@@ -75,6 +91,7 @@ pub(super) fn add(environment: &mut Environment<'_>) {
         });
     }
     environment.add_filter("dictsort", dict_sort);
+    environment.add_filter("__replace__", filters::replace);
     // What Jinja has not, and what tells another thing each time.
     for name in ["split", "lines", "bool", "zip", "chain"] {
         environment.remove_filter(name);
@@ -124,10 +141,24 @@ fn default(_: &mut State<'_, '_>, value: &Value, args: &[Value]) -> Result<Value
     Ok(if replaced { default.unwrap_or_else(|| "".into()) } else { value.clone() })
 }
 
-/// As `markupsafe.escape`.
-fn escaped(text: &str) -> Value {
-    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    Value::from_safe_string(text.replace('"', "&#34;").replace('\'', "&#39;"))
+/// As `markupsafe.escape`. What comes of a text with twins has twins.
+pub(super) fn escaped(text: &str) -> Value {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let entity = match fold(c) {
+            '&' => "&amp;",
+            '<' => "&lt;",
+            '>' => "&gt;",
+            '"' => "&#34;",
+            '\'' => "&#39;",
+            _ => {
+                out.push(c);
+                continue;
+            }
+        };
+        out.extend(entity.chars().map(guarded));
+    }
+    Value::from_safe_string(out)
 }
 
 fn escape(_: &mut State<'_, '_>, value: &Value, args: &[Value]) -> Result<Value> {
@@ -234,19 +265,20 @@ fn title(text: &str) -> String {
         let first = word.chars().next().map_or(0, char::len_utf8);
         word[..first].to_uppercase() + &word[first..].to_lowercase()
     };
-    text.split_inclusive(|c| is_space(c) || "-({[<".contains(c)).map(word).collect()
+    text.split_inclusive(|c| is_space(c) || "-({[<".contains(fold(c))).map(word).collect()
 }
 
 /// The text without tags and comments, its white space as single blanks.
 fn strip_tags(text: &str) -> String {
-    let (mut out, mut rest) = (String::new(), text);
+    let folded = Folded::new(text);
+    let (mut out, mut rest) = (String::new(), folded.text());
     while let Some(at) = rest.find('<') {
         let close = if rest[at..].starts_with("<!--") { "-->" } else { ">" };
         let Some(end) = rest[at..].find(close) else { break };
-        out.push_str(&rest[..at]);
+        out.push_str(folded.part(&rest[..at]));
         rest = &rest[at + end + close.len()..];
     }
-    out.push_str(rest);
+    out.push_str(folded.part(rest));
     out.split(is_space).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
@@ -270,13 +302,13 @@ fn truncate(_: &mut State<'_, '_>, value: &Value, args: &[Value]) -> Result<Valu
 }
 
 fn percent(text: &str, safe: &str, out: &mut String) {
-    for byte in text.bytes() {
+    for byte in Folded::new(text).text().bytes() {
         match byte {
             byte if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || safe.as_bytes().contains(&byte) => {
-                out.push(char::from(byte));
+                out.push(guarded(char::from(byte)));
             }
             byte => {
-                let _ = write!(out, "%{byte:02X}");
+                let _ = write!(out, "{}{byte:02X}", guarded('%'));
             }
         }
     }
@@ -379,7 +411,7 @@ fn xml_attributes(_: &mut State<'_, '_>, value: &Value, args: &[Value]) -> Resul
     for key in value.try_iter()? {
         let name = key.to_string();
         let attribute = value.get_item(&key)?;
-        if name.contains(|c: char| is_space(c) || matches!(c, '/' | '>' | '=')) {
+        if name.contains(|c: char| is_space(c) || matches!(fold(c), '/' | '>' | '=')) {
             return Err(refused("an attribute's name has white space, /, > or ="));
         }
         if !attribute.is_none() && !attribute.is_undefined() {

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::calls::{Body, bare, bare_or_fenced, braces, hermes, lfm2, mistral, python_tag, tool_code};
 use super::template::ChatTemplate;
 
 /// The form of a model's thoughts and tool calls; [`ChatTemplate::format`] reads it from a template.
@@ -13,6 +12,8 @@ pub struct ChatFormat {
     pub reasoning: Option<Reasoning>,
     /// How it calls tools; none: what looks like a call is text.
     pub tools: Option<ToolFormat>,
+    /// Marks of the form that are neither said nor thought, such as those around the answer.
+    pub dropped: &'static [&'static str],
 }
 
 /// The marks around what a model thinks before it answers.
@@ -25,14 +26,68 @@ pub struct Reasoning {
     /// What a model writes where it ends a thought by itself: `close` with the white space around
     /// it.
     pub end: &'static str,
+    /// Whether a thought may begin anywhere in an answer, and not at its beginning alone.
+    pub anywhere: bool,
+    /// Whether an answer may begin in a thought that nothing opens: what comes before `close` then
+    /// is one, and is held back until that is known.
+    pub unmarked: bool,
 }
 
-/// The marks that are known; a template has those that it contains.
-const REASONING: [Reasoning; 4] = [
-    Reasoning { open: "<think>", close: "</think>", end: "\n</think>\n\n" },
-    Reasoning { open: "[THINK]", close: "[/THINK]", end: "[/THINK]" },
-    Reasoning { open: "<thinking>", close: "</thinking>", end: "\n</thinking>\n\n" },
-    Reasoning { open: "<reasoning>", close: "</reasoning>", end: "\n</reasoning>\n\n" },
+impl Reasoning {
+    /// A thought at the beginning of an answer, between two marks.
+    pub const fn new(open: &'static str, close: &'static str, end: &'static str) -> Self {
+        Self { open, close, end, anywhere: false, unmarked: false }
+    }
+}
+
+/// What tells the marks of thoughts in a template, the more special before the more general.
+const REASONING: [(&[&str], Reasoning); 8] = [
+    (
+        &["<|channel|>"],
+        Reasoning {
+            anywhere: true,
+            ..Reasoning::new(
+                "<|channel|>analysis<|message|>",
+                "<|end|>",
+                "<|end|><|start|>assistant<|channel|>final<|message|>",
+            )
+        },
+    ),
+    (
+        &["<|channel>"],
+        Reasoning { anywhere: true, ..Reasoning::new("<|channel>thought", "<channel|>", "\n<channel|>") },
+    ),
+    (&["<seed:think>"], Reasoning::new("<seed:think>", "</seed:think>", "</seed:think>")),
+    (
+        &["<|START_THINKING|>"],
+        Reasoning { anywhere: true, ..Reasoning::new("<|START_THINKING|>", "<|END_THINKING|>", "<|END_THINKING|>") },
+    ),
+    (&["<think>", "</think>"], Reasoning::new("<think>", "</think>", "\n</think>\n\n")),
+    (&["[THINK]", "[/THINK]"], Reasoning::new("[THINK]", "[/THINK]", "[/THINK]")),
+    (&["<thinking>", "</thinking>"], Reasoning::new("<thinking>", "</thinking>", "\n</thinking>\n\n")),
+    (&["<reasoning>", "</reasoning>"], Reasoning::new("<reasoning>", "</reasoning>", "\n</reasoning>\n\n")),
+];
+
+/// Marks that are dropped, of templates that have the first of them.
+const DROPPED: [&[&str]; 4] = [
+    &[
+        "<|channel|>",
+        "<|channel|>final<|message|>",
+        "<|channel|>final <|constrain|>json<|message|>",
+        "<|channel|>final",
+        "<|channel|>commentary<|message|>",
+        "<|channel|>commentary",
+        "<|channel|>analysis",
+        "<|start|>assistant",
+        "<|start|>",
+        "<|message|>",
+        "<|end|>",
+        "<|return|>",
+        "<|call|>",
+    ],
+    &["<|START_RESPONSE|>", "<|END_RESPONSE|>"],
+    &["<|/tool_call|>"],
+    &["<answer>", "</answer>"],
 ];
 
 impl Reasoning {
@@ -57,53 +112,64 @@ pub enum ToolFormat {
     Lfm2,
     /// `[TOOL_CALLS][{"name": .., "arguments": {..}}]` or `[TOOL_CALLS]f[ARGS]{..}`.
     Mistral,
+    /// `<tool_call><function=f><parameter=a>..</parameter></function></tool_call>`: Qwen3-Coder,
+    /// Qwen 3.5, Nemotron 3.
+    QwenXml,
+    /// The same in `<seed:tool_call>`: Seed-OSS.
+    Seed,
+    /// `<tool_call>f`, then `<arg_key>a</arg_key><arg_value>..</arg_value>`: GLM 4.5 and later.
+    Glm,
+    /// `<|channel|>commentary to=functions.f <|constrain|>json<|message|>{..}<|call|>`: gpt-oss.
+    Harmony,
+    /// `<|tool_call>call:f{a:1}<tool_call|>`.
+    Gemma4,
+    /// `<|tool_call|>[{"name": .., "arguments": {..}}]`: Granite 3, Phi-4-mini.
+    Granite,
+    /// `<|START_ACTION|>[{"tool_name": .., "parameters": {..}}]<|END_ACTION|>`: Command R7B and A.
+    Command,
+    /// `<tool_calls>[{"name": .., "arguments": {..}}]</tool_calls>`: Hunyuan, Apriel.
+    Hunyuan,
 }
 
-/// What tells a format, in the order in which a template is searched.
-const SIGNS: [(ToolFormat, &[&str]); 5] = [
-    (ToolFormat::Mistral, &["[TOOL_CALLS]"]),
-    (ToolFormat::Lfm2, &["<|tool_call_start|>", "<|tool_list_start|>"]),
-    (ToolFormat::Hermes, &["<tool_call>"]),
-    (ToolFormat::Llama3, &["<|python_tag|>", "<|start_header_id|>"]),
-    (ToolFormat::Gemma, &["<start_function_call>", "<start_of_turn>"]),
+/// What tells a format, in the order in which a template is searched, the more special before the
+/// more general: the template has all texts of one of the lists.
+const SIGNS: [(ToolFormat, &[&[&str]]); 13] = [
+    (ToolFormat::Mistral, &[&["[TOOL_CALLS]"]]),
+    (ToolFormat::Harmony, &[&["<|channel|>", "<|message|>"]]),
+    (ToolFormat::Lfm2, &[&["<|tool_call_start|>"], &["<|tool_list_start|>"]]),
+    (ToolFormat::Seed, &[&["<seed:tool_call>"]]),
+    (ToolFormat::Gemma4, &[&["<|tool_call>"]]),
+    (ToolFormat::Granite, &[&["<|tool_call|>"]]),
+    (ToolFormat::Command, &[&["<|START_ACTION|>"]]),
+    (ToolFormat::QwenXml, &[&["<tool_call>", "<function="]]),
+    (ToolFormat::Glm, &[&["<tool_call>", "<arg_key>"]]),
+    (ToolFormat::Hunyuan, &[&["<tool_calls>"]]),
+    (ToolFormat::Hermes, &[&["<tool_call>"]]),
+    (ToolFormat::Llama3, &[&["<|python_tag|>"], &["<|start_header_id|>"]]),
+    (ToolFormat::Gemma, &[&["<start_function_call>"], &["<start_of_turn>"]]),
 ];
-
-/// A text that opens calls, and what follows it.
-pub(super) type Opening = (&'static str, Body);
 
 impl ToolFormat {
     /// All formats.
-    pub const ALL: [Self; 5] = [Self::Hermes, Self::Llama3, Self::Gemma, Self::Lfm2, Self::Mistral];
+    pub const ALL: [Self; 13] = [
+        Self::Hermes,
+        Self::Llama3,
+        Self::Gemma,
+        Self::Lfm2,
+        Self::Mistral,
+        Self::QwenXml,
+        Self::Seed,
+        Self::Glm,
+        Self::Harmony,
+        Self::Gemma4,
+        Self::Granite,
+        Self::Command,
+        Self::Hunyuan,
+    ];
 
     /// Its name, in lower case.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Hermes => "hermes",
-            Self::Llama3 => "llama3",
-            Self::Gemma => "gemma",
-            Self::Lfm2 => "lfm2",
-            Self::Mistral => "mistral",
-        }
-    }
-
-    /// What opens a call anywhere in an answer.
-    pub(super) fn openings(self) -> &'static [Opening] {
-        match self {
-            Self::Hermes => &[("<tool_call>", hermes)],
-            Self::Llama3 => &[("<|python_tag|>", python_tag)],
-            Self::Gemma => &[("```tool_code", tool_code), ("<start_function_call>", braces)],
-            Self::Lfm2 => &[("<|tool_call_start|>", lfm2)],
-            Self::Mistral => &[("[TOOL_CALLS]", mistral)],
-        }
-    }
-
-    /// How calls look that begin an answer and that nothing opens.
-    pub(super) fn bare(self) -> Option<Body> {
-        match self {
-            Self::Llama3 => Some(bare),
-            Self::Gemma => Some(bare_or_fenced),
-            Self::Hermes | Self::Lfm2 | Self::Mistral => None,
-        }
+    pub fn name(self) -> &'static str {
+        self.family().name
     }
 }
 
@@ -139,10 +205,16 @@ impl ChatTemplate {
     /// The form that the template gives thoughts and tool calls, told by the marks in its text. A
     /// model may use a form that its template does not show: then choose it.
     pub fn format(&self) -> ChatFormat {
-        let says = |mark: &str| self.source().contains(mark);
-        let reasoning = REASONING.into_iter().find(|marks| says(marks.open) || says(marks.close));
-        let tools = SIGNS.into_iter().find(|(_, signs)| signs.iter().any(|sign| says(sign)));
-        ChatFormat { reasoning, tools: tools.map(|(format, _)| format) }
+        let says = |mark: &&str| self.source().contains(*mark);
+        let reasoning = REASONING.into_iter().find(|(signs, _)| signs.iter().any(&says));
+        let tools = SIGNS.into_iter().find(|(_, signs)| signs.iter().any(|signs| signs.iter().all(&says)));
+        let dropped = DROPPED.into_iter().find(|marks| says(&marks[0]));
+        ChatFormat {
+            reasoning: reasoning
+                .map(|(_, marks)| Reasoning { unmarked: !says(&marks.open) && !marks.anywhere, ..marks }),
+            tools: tools.map(|(format, _)| format),
+            dropped: dropped.unwrap_or_default(),
+        }
     }
 }
 
@@ -159,21 +231,39 @@ mod tests {
     #[test]
     fn a_template_shows_its_format() {
         let format = |source: &str| ChatTemplate::new(source).unwrap().format();
-        let think = Some(REASONING[0]);
+        let think = Reasoning::new("<think>", "</think>", "\n</think>\n\n");
         assert_eq!(format("<|im_start|>"), ChatFormat::default());
-        assert_eq!(
-            format("{{ '<tool_call>' }} </think>"),
-            ChatFormat { reasoning: think, tools: Some(ToolFormat::Hermes) }
-        );
+        let hermes = ChatFormat { reasoning: Some(think), tools: Some(ToolFormat::Hermes), dropped: &[] };
+        assert_eq!(format("{{ '<tool_call>' }} <think></think>"), hermes);
+        // Nothing in the template opens the thought.
+        assert!(format("</think>").reasoning.unwrap().unmarked);
         for (source, tools) in [
             ("<|start_header_id|>", ToolFormat::Llama3),
             ("<start_of_turn>", ToolFormat::Gemma),
             ("<|tool_list_start|>", ToolFormat::Lfm2),
             ("[TOOL_CALLS] [THINK]", ToolFormat::Mistral),
+            ("<tool_call>\n<function=", ToolFormat::QwenXml),
+            ("'<seed:tool_call>' <function=", ToolFormat::Seed),
+            ("<tool_call>' <arg_key>", ToolFormat::Glm),
+            ("<|start|>assistant<|channel|>final<|message|>", ToolFormat::Harmony),
+            ("<|tool_call>call:", ToolFormat::Gemma4),
+            ("<|tool_call|>", ToolFormat::Granite),
+            ("<|START_ACTION|>", ToolFormat::Command),
+            ("<tool_calls>", ToolFormat::Hunyuan),
         ] {
             assert_eq!(format(source).tools, Some(tools), "{source}");
         }
-        assert!(REASONING[0].is_open_in("<|im_start|>assistant\n<think>\n"));
-        assert!(!REASONING[0].is_open_in("<think>\n\n</think>\n\n"));
+        for (source, open) in [
+            ("<|channel|>analysis<|message|>", "<|channel|>analysis<|message|>"),
+            ("<|channel>thought\n<channel|>", "<|channel>thought"),
+            ("<seed:think>", "<seed:think>"),
+            ("<|START_THINKING|>", "<|START_THINKING|>"),
+            ("<think><answer>", "<think>"),
+        ] {
+            assert_eq!(format(source).reasoning.unwrap().open, open);
+        }
+        assert_eq!(format("<think><answer>").dropped, ["<answer>", "</answer>"]);
+        assert!(think.is_open_in("<|im_start|>assistant\n<think>\n"));
+        assert!(!think.is_open_in("<think>\n\n</think>\n\n"));
     }
 }

@@ -11,10 +11,16 @@
 //! A template that searches a message for text of its own, such as `</think>`, has to find it: an
 //! occurrence of such a text is left as it is, if it cannot be a part of any control token.
 //!
+//! What a template asks of a message is asked of what the twins stand for: searches, comparisons,
+//! tests and escapes see the text as it was said ([`Folded`]), and what they give back of it has
+//! its twins. A rendering runs on a thread of its own, which knows the twins ([`enter`]).
+//!
 //! Where a control token begins and ends with letters, its occurrences alone are broken. Two things
 //! count as the template's: a word that it puts between brackets of its own (`'<|' + role + '|>'`),
 //! and what the file names as BOS and EOS.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -76,6 +82,11 @@ impl<'t> Guard<'t> {
         text.char_indices().map(twin).collect()
     }
 
+    /// Characters with their twins, for [`enter`].
+    pub(super) fn twins(&self) -> &[(char, char)] {
+        &self.twins
+    }
+
     fn twin(&self, c: char) -> char {
         self.twins.iter().find(|&&(original, _)| original == c).map_or(c, |&(_, twin)| twin)
     }
@@ -96,6 +107,86 @@ impl<'t> Guard<'t> {
             }
         }
         (plain, ranges)
+    }
+}
+
+thread_local! {
+    /// Characters with their twins, of the rendering on this thread.
+    static TWINS: RefCell<Vec<(char, char)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Tells the thread of a rendering its twins.
+pub(super) fn enter(twins: &[(char, char)]) {
+    TWINS.with_borrow_mut(|all| twins.clone_into(all));
+}
+
+/// What a character stands for.
+pub(super) fn fold(c: char) -> char {
+    if c < *PRIVATE[0].start() {
+        return c;
+    }
+    TWINS.with_borrow(|twins| twins.iter().find(|&&(_, twin)| twin == c).map_or(c, |&(original, _)| original))
+}
+
+/// A character that was made of what is said, as it may stand in a rendering.
+pub(super) fn guarded(c: char) -> char {
+    TWINS.with_borrow(|twins| twins.iter().find(|&&(original, _)| original == c).map_or(c, |&(_, twin)| twin))
+}
+
+/// A text as it was said, whose parts are parts of the text with twins.
+#[derive(Debug)]
+pub(super) struct Folded<'t> {
+    original: &'t str,
+    text: Cow<'t, str>,
+    /// Where twins end in `text`, and how many bytes the text up to there is shorter than the
+    /// original.
+    twins: Vec<(usize, usize)>,
+}
+
+impl<'t> Folded<'t> {
+    pub(super) fn new(original: &'t str) -> Self {
+        let mut folded = Self { original, text: Cow::Borrowed(original), twins: Vec::new() };
+        if original.contains(|c| fold(c) != c) {
+            let (mut text, mut shorter) = (String::with_capacity(original.len()), 0);
+            for c in original.chars() {
+                let stands_for = fold(c);
+                text.push(stands_for);
+                if stands_for != c {
+                    shorter += c.len_utf8() - stands_for.len_utf8();
+                    folded.twins.push((text.len(), shorter));
+                }
+            }
+            folded.text = Cow::Owned(text);
+        }
+        folded
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether nothing was folded.
+    pub(super) fn is_plain(&self) -> bool {
+        self.twins.is_empty()
+    }
+
+    pub(super) fn into_text(self) -> String {
+        self.text.into_owned()
+    }
+
+    /// The part of the original for a part of the text, by its range of bytes.
+    pub(super) fn range(&self, range: Range<usize>) -> &'t str {
+        let place = |at: usize| {
+            let before = self.twins.partition_point(|&(end, _)| end <= at);
+            at + before.checked_sub(1).map_or(0, |last| self.twins[last].1)
+        };
+        self.original.get(place(range.start)..place(range.end)).unwrap_or_default()
+    }
+
+    /// The same for a slice of [`Folded::text`].
+    pub(super) fn part(&self, part: &str) -> &'t str {
+        let start = part.as_ptr().addr().saturating_sub(self.text.as_ptr().addr());
+        self.range(start..start + part.len())
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) fn python_calls(text: &str) -> Result<Vec<NamedCall>> {
     reader.end(calls)
 }
 
-/// Calls as `FunctionGemma` writes them, one after the other.
+/// Calls as `FunctionGemma` and Gemma 4 write them, one after the other.
 pub(super) fn brace_calls(text: &str) -> Result<Vec<NamedCall>> {
     let mut reader = Reader { text, at: 0, form: &BRACES };
     let mut calls = Vec::new();
@@ -60,7 +60,10 @@ struct LiteralForm {
 }
 
 static PYTHON: LiteralForm = LiteralForm { quotes: &["\"\"\"", "'''", "\"", "'"], escapes: true, bare_names: false };
-static BRACES: LiteralForm = LiteralForm { quotes: &["<escape>"], escapes: false, bare_names: true };
+static BRACES: LiteralForm = LiteralForm { quotes: &QUOTES_OF_BRACES, escapes: false, bare_names: true };
+
+/// What texts are in, in calls in braces: `FunctionGemma`'s, Gemma 4's.
+pub(super) const QUOTES_OF_BRACES: [&str; 2] = ["<escape>", "<|\"|>"];
 
 /// Words that are values.
 const WORDS: [(&str, Value); 7] = [

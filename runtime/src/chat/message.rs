@@ -101,6 +101,35 @@ impl Message {
         &self.fields
     }
 
+    pub(super) fn into_json(self) -> Map<String, Value> {
+        self.fields
+    }
+
+    /// The same message with another text in its content.
+    pub(super) fn said_otherwise(&self) -> Self {
+        const TEXTS: [&str; 2] = ["q7f3a", "w9e"];
+        let other = |text: &str| {
+            let differs = |other: &&str| other.len() != text.len() && !text.starts_with(other);
+            TEXTS.into_iter().find(differs).unwrap_or_default()
+        };
+        let content = match self.get("content") {
+            Some(Value::String(text)) => other(text).into(),
+            Some(Value::Array(parts)) => {
+                let part = |part: &Value| match part["text"].as_str() {
+                    Some(text) => {
+                        let mut part = part.clone();
+                        part["text"] = other(text).into();
+                        part
+                    }
+                    None => part.clone(),
+                };
+                parts.iter().map(part).collect()
+            }
+            _ => return self.clone(),
+        };
+        self.clone().with("content", content)
+    }
+
     /// The parts of the content, if it is a list of them.
     pub(super) fn parts(&self) -> Option<&[Value]> {
         self.fields.get("content").and_then(Value::as_array).map(Vec::as_slice)

@@ -1,10 +1,14 @@
 //! An answer as it comes, taken apart: what the model thinks, what it says, which tools it calls.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
-use super::calls::{Body, Progress, ToolCall};
-use super::format::{ChatFormat, Opening};
-use super::message::Message;
+use super::calls::{Progress, ToolCall, numbered_id};
+use super::format::ChatFormat;
+use super::forms::CallForm;
+use super::message::{Message, Variables};
+use super::tools::Tool;
 
 /// A part of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +47,8 @@ pub struct ChatParser {
     state: State,
     /// What is not decided.
     held: String,
+    /// The tools that were offered.
+    tools: Arc<[Tool]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +65,17 @@ enum State {
     Text,
 }
 
+/// What a text in an answer means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    /// A thought begins.
+    Thought,
+    /// Nothing.
+    Dropped,
+    /// Calls follow.
+    Calls(&'static CallForm),
+}
+
 /// What a step does: bytes that are decided, their parts, and what comes then.
 struct Step {
     taken: usize,
@@ -71,7 +88,15 @@ impl ChatParser {
     /// thought: see [`Reasoning::is_open_in`](super::Reasoning::is_open_in).
     pub fn new(format: ChatFormat, in_reasoning: bool) -> Self {
         let state = if in_reasoning && format.reasoning.is_some() { State::Opened } else { State::Start };
-        Self { format, state, held: String::new() }
+        Self { format, state, held: String::new(), tools: Arc::new([]) }
+    }
+
+    /// The same parser for calls of the tools in these variables: where a form writes arguments
+    /// without quotes, their schemas tell a text from a number.
+    #[must_use]
+    pub fn with_tools(mut self, variables: &Variables) -> Self {
+        self.tools = Tool::list(variables).filter_map(Result::ok).collect();
+        self
     }
 
     /// The parts that are decided with this piece of text.
@@ -121,13 +146,20 @@ impl ChatParser {
         if body.is_empty() && !(last && lead > 0 && self.state == State::Start) {
             return None;
         }
-        if let Some(marks) = self.format.reasoning.filter(|_| self.state == State::Start && !body.is_empty()) {
-            if body.starts_with(marks.open) {
-                return Some(Step { taken: lead + marks.open.len(), events: Vec::new(), next: State::Opened });
+        match self.mark_at(body, last) {
+            Err(Pending) => return None,
+            Ok(Some((mark, Mark::Thought))) => {
+                return Some(Step { taken: lead + mark.len(), events: Vec::new(), next: State::Opened });
             }
-            if marks.open.starts_with(body) && !last {
-                return None;
+            Ok(Some((mark, Mark::Dropped))) => {
+                return Some(Step { taken: lead + mark.len(), events: Vec::new(), next: State::Between });
             }
+            Ok(Some((_, Mark::Calls(_))) | None) => {}
+        }
+        match self.unmarked(body, lead, last) {
+            Err(Pending) => return None,
+            Ok(Some(step)) => return Some(step),
+            Ok(None) => {}
         }
         // Llama 3 puts semicolons between calls.
         let call = if self.state == State::Between {
@@ -138,17 +170,26 @@ impl ChatParser {
         let before = self.held.len() - call.len();
         // White space behind a thought or a call is not the answer's.
         let dropped = if self.state == State::Between { lead } else { 0 };
-        if let Some(bare) = self.format.tools.and_then(|tools| tools.bare()) {
+        if let Some(bare) = self.format.tools.and_then(|tools| tools.family().bare) {
             if call.is_empty() && !last {
                 return None;
             }
-            match bare(call, last) {
+            match bare.read(call, last, &self.tools) {
                 Progress::More => return None,
                 Progress::Text => {}
                 progress => return Some(self.called(before, dropped, progress)),
             }
         }
         Some(Step { taken: dropped, events: Vec::new(), next: State::Text })
+    }
+
+    /// The end of a thought that nothing opened, if there is one.
+    fn unmarked(&self, body: &str, lead: usize, last: bool) -> Result<Option<Step>, Pending> {
+        let marks = self.format.reasoning.filter(|marks| marks.unmarked && self.state == State::Start);
+        let Some(marks) = marks else { return Ok(None) };
+        let Some(at) = body.find(marks.close) else { return if last { Ok(None) } else { Err(Pending) } };
+        let events = vec![ChatEvent::Reasoning(body[..at].trim_end().to_owned())];
+        Ok(Some(Step { taken: lead + at + marks.close.len(), events, next: State::Between }))
     }
 
     fn reasoning(&self, last: bool) -> Option<Step> {
@@ -163,31 +204,54 @@ impl ChatParser {
     }
 
     fn text(&self, last: bool) -> Option<Step> {
-        let openings = self.format.tools.map_or(&[][..], |tools| tools.openings());
-        let sure = match first_opening(&self.held, openings) {
-            Some((at, (open, body))) => {
+        let marks = || self.marks().map(|(text, _)| text);
+        let sure = match marks().filter_map(|mark| self.held.find(mark)).min() {
+            Some(at) => {
                 let before = self.held[..at].trim_end().len();
                 if before == 0 {
-                    return self.call(at + open.len(), body, last);
+                    return self.marked(at, last);
                 }
                 before
             }
             None if last => self.held.len(),
-            None => {
-                let marks: Vec<&str> = openings.iter().map(|(open, _)| *open).collect();
-                self.held.len() - undecided(&self.held, &marks)
-            }
+            None => self.held.len() - undecided(&self.held, &marks().collect::<Vec<_>>()),
         };
         let events = vec![ChatEvent::Text(self.held[..sure].to_owned())];
         (sure > 0).then_some(Step { taken: sure, events, next: State::Text })
     }
 
-    /// Calls whose body begins at `start`.
-    fn call(&self, start: usize, body: Body, last: bool) -> Option<Step> {
-        match body(&self.held[start..], last) {
-            Progress::More | Progress::Text => None,
-            progress => Some(self.called(start, 0, progress)),
+    /// What a mark at this place means, once it is sure which one it is.
+    fn marked(&self, at: usize, last: bool) -> Option<Step> {
+        let (mark, meaning) = self.mark_at(&self.held[at..], last).ok()??;
+        let start = at + mark.len();
+        let passed = |next| Some(Step { taken: start, events: Vec::new(), next });
+        match meaning {
+            Mark::Thought => passed(State::Opened),
+            Mark::Dropped => passed(State::Between),
+            Mark::Calls(form) => match form.read(&self.held[start..], last, &self.tools) {
+                Progress::More | Progress::Text => None,
+                progress => Some(self.called(start, 0, progress)),
+            },
         }
+    }
+
+    /// The marks that count here.
+    fn marks(&self) -> impl Iterator<Item = (&'static str, Mark)> {
+        let begins = self.state == State::Start;
+        let thought = self.format.reasoning.filter(|marks| marks.anywhere || begins);
+        let thought = thought.map(|marks| (marks.open, Mark::Thought));
+        let dropped = self.format.dropped.iter().map(|&mark| (mark, Mark::Dropped));
+        let forms = self.format.tools.map_or(&[][..], |tools| tools.family().forms);
+        thought.into_iter().chain(dropped).chain(forms.iter().map(|form| (form.open, Mark::Calls(form))))
+    }
+
+    /// The longest mark that a text begins with, unless a longer one may still come.
+    fn mark_at(&self, text: &str, last: bool) -> Result<Option<(&'static str, Mark)>, Pending> {
+        let may_come = |mark: &str| mark.len() > text.len() && mark.starts_with(text);
+        if !last && !text.is_empty() && self.marks().any(|(mark, _)| may_come(mark)) {
+            return Err(Pending);
+        }
+        Ok(self.marks().filter(|(mark, _)| text.starts_with(mark)).max_by_key(|(mark, _)| mark.len()))
     }
 
     /// Calls, or the text from `from` on that should have been some.
@@ -218,7 +282,7 @@ impl Message {
                 ChatEvent::Text(text) => content.push_str(text),
                 ChatEvent::Reasoning(text) => reasoning.push_str(text),
                 ChatEvent::Call(ToolCall { name, arguments, id }) => {
-                    let id = id.clone().unwrap_or_else(|| format!("call{:05}", calls.len()));
+                    let id = id.clone().unwrap_or_else(|| numbered_id(calls.len()));
                     let function = json!({ "name": name, "arguments": arguments });
                     calls.push(json!({ "type": "function", "id": id, "function": function }));
                 }
@@ -233,10 +297,8 @@ impl Message {
     }
 }
 
-/// The first text that opens calls, and its place.
-fn first_opening(text: &str, openings: &'static [Opening]) -> Option<(usize, Opening)> {
-    openings.iter().filter_map(|&opening| Some((text.find(opening.0)?, opening))).min_by_key(|&(at, _)| at)
-}
+/// More text has to tell what it is.
+struct Pending;
 
 /// How many bytes at the end may belong to a mark that is to come: its beginning, and white space
 /// before it.

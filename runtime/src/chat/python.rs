@@ -5,6 +5,7 @@ use minijinja::value::{Kwargs, Tuple, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 
 use super::args::{bind, is_true, opt_int, opt_text, pay, refused, required, size, text};
+use super::guard::Folded;
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -22,24 +23,32 @@ pub(super) fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args:
 fn string_method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) -> Result<Value> {
     let s = value.as_str().unwrap_or_default();
     pay(state, s.len())?;
+    let folded = Folded::new(s);
     match name {
         "strip" | "lstrip" | "rstrip" => {
             let [chars] = bind(args, ["chars"])?;
-            Ok(strip(s, name, opt_text(chars)?.as_deref()).into())
+            Ok(folded.part(strip(folded.text(), name, opt_folded(chars)?.as_deref())).into())
         }
-        "startswith" => affix(s, args, |s, affix| s.starts_with(affix)),
-        "endswith" => affix(s, args, |s, affix| s.ends_with(affix)),
-        "split" | "rsplit" => split(s, name == "rsplit", args),
+        "startswith" => affix(&folded, args, |s, affix| s.starts_with(affix)),
+        "endswith" => affix(&folded, args, |s, affix| s.ends_with(affix)),
+        "split" | "rsplit" => split(&folded, name == "rsplit", args),
         "splitlines" => {
             let [keep] = bind(args, ["keepends"])?;
             Ok(split_lines(s, is_true(keep)).into_iter().collect())
         }
-        "partition" | "rpartition" => partition(s, name == "rpartition", args),
-        "removeprefix" => Ok(s.strip_prefix(&*one_text(args)?).unwrap_or(s).into()),
-        "removesuffix" => Ok(s.strip_suffix(&*one_text(args)?).unwrap_or(s).into()),
+        "partition" | "rpartition" => partition(&folded, name == "rpartition", args),
+        "removeprefix" => {
+            let s = folded.text();
+            Ok(folded.part(s.strip_prefix(&*one_text(args)?).unwrap_or(s)).into())
+        }
+        "removesuffix" => {
+            let s = folded.text();
+            Ok(folded.part(s.strip_suffix(&*one_text(args)?).unwrap_or(s)).into())
+        }
         "join" => apply(state, "join", &required(bind(args, [""])?[0].take())?, std::slice::from_ref(value)),
-        "find" | "rfind" | "index" | "rindex" => find(s, name, args),
+        "find" | "rfind" | "index" | "rindex" => find(folded.text(), name, args),
         "count" => {
+            let s = folded.text();
             let (range, part) = within(s, args)?;
             let count = match (range, part.is_empty()) {
                 (Some(range), false) => s[range].matches(&*part).count(),
@@ -71,7 +80,12 @@ fn string_method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[V
             let map = required(bind(args, [""])?[0].take())?;
             format_braces(state, s, &[keywords(&map)?])
         }
-        "upper" | "lower" | "capitalize" | "replace" => apply(state, name, value, args),
+        "replace" => replace(state, s, args).map(Value::from),
+        "upper" | "lower" | "capitalize" => apply(state, name, value, args),
+        "isascii" => {
+            let [] = bind(args, [])?;
+            Ok(folded.text().is_ascii().into())
+        }
         _ => {
             let [] = bind(args, [])?;
             plain_method(s, name)
@@ -90,7 +104,6 @@ fn plain_method(s: &str, name: &str) -> Result<Value> {
         "isdigit" => all(is_digit).into(),
         "isdecimal" => all(is_decimal).into(),
         "isspace" => all(is_space).into(),
-        "isascii" => s.is_ascii().into(),
         "islower" => cased(char::is_lowercase, char::is_uppercase).into(),
         "isupper" => cased(char::is_uppercase, char::is_lowercase).into(),
         "istitle" => (s.chars().any(char::is_uppercase) && title(s) == s).into(),
@@ -148,7 +161,35 @@ fn title(s: &str) -> String {
 }
 
 fn one_text(args: &[Value]) -> Result<String> {
-    text(bind(args, [""])?[0].take())
+    folded_text(bind(args, [""])?[0].take())
+}
+
+/// A text that has to be given, as it was said.
+fn folded_text(value: Option<Value>) -> Result<String> {
+    text(value).map(|text| Folded::new(&text).into_text())
+}
+
+fn opt_folded(value: Option<Value>) -> Result<Option<String>> {
+    Ok(opt_text(value)?.map(|text| Folded::new(&text).into_text()))
+}
+
+/// `replace(old, new, count)`: occurrences in what was said.
+pub(super) fn replace(state: &State<'_, '_>, value: &str, args: &[Value]) -> Result<String> {
+    let [old, new, count] = bind(args, ["", " ", "count"])?;
+    let printed = |value: Option<Value>| required(value).map(|value| value.to_string());
+    let (old, new) = (Folded::new(&printed(old)?).into_text(), printed(new)?);
+    let count = opt_int(count)?.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
+    let folded = Folded::new(value);
+    let found = || folded.text().match_indices(&*old).take(count);
+    pay(state, found().count().saturating_mul(new.len()).saturating_add(value.len()))?;
+    let (mut out, mut from) = (String::new(), 0);
+    for (at, old) in found() {
+        out.push_str(folded.range(from..at));
+        out.push_str(&new);
+        from = at + old.len();
+    }
+    out.push_str(folded.range(from..folded.text().len()));
+    Ok(out)
 }
 
 /// The filter of the same name, with the value as its first argument.
@@ -181,21 +222,23 @@ fn slice(s: &str, start: Option<i64>, end: Option<i64>) -> Option<std::ops::Rang
 /// A part to search and where, of the arguments `(part, start, end)`.
 fn within(s: &str, args: &[Value]) -> Result<(Option<std::ops::Range<usize>>, String)> {
     let [part, start, end] = bind(args, ["", "start", "end"])?;
-    Ok((slice(s, opt_int(start)?, opt_int(end)?), text(part)?))
+    Ok((slice(s, opt_int(start)?, opt_int(end)?), folded_text(part)?))
 }
 
 /// Python takes one affix or a tuple of them.
-fn affix(s: &str, args: &[Value], test: fn(&str, &str) -> bool) -> Result<Value> {
+fn affix(s: &Folded<'_>, args: &[Value], test: fn(&str, &str) -> bool) -> Result<Value> {
     let [affixes, start, end] = bind(args, ["", "start", "end"])?;
     let affixes = required(affixes)?;
+    let s = s.text();
     let Some(range) = slice(s, opt_int(start)?, opt_int(end)?) else { return Ok(false.into()) };
+    let fits = |affix: &str| test(&s[range.clone()], Folded::new(affix).text());
     if let Some(affix) = affixes.as_str() {
-        return Ok(test(&s[range], affix).into());
+        return Ok(fits(affix).into());
     }
     if !affixes.is_tuple() {
         return Err(refused("a string or a tuple of strings is expected"));
     }
-    Ok(affixes.try_iter()?.any(|affix| affix.as_str().is_some_and(|affix| test(&s[range.clone()], affix))).into())
+    Ok(affixes.try_iter()?.any(|affix| affix.as_str().is_some_and(fits)).into())
 }
 
 fn find(s: &str, name: &str, args: &[Value]) -> Result<Value> {
@@ -213,23 +256,21 @@ fn find(s: &str, name: &str, args: &[Value]) -> Result<Value> {
     }
 }
 
-fn split(s: &str, from_right: bool, args: &[Value]) -> Result<Value> {
+fn split(s: &Folded<'_>, from_right: bool, args: &[Value]) -> Result<Value> {
     let [separator, limit] = bind(args, ["sep", "maxsplit"])?;
     // A negative limit is none.
     let limit = opt_int(limit)?.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
-    let Some(separator) = opt_text(separator)? else {
-        return Ok(words(s, limit, from_right).into_iter().collect());
+    let parts: Vec<&str> = match opt_folded(separator)? {
+        None => words(s.text(), limit, from_right),
+        Some(separator) if separator.is_empty() => return Err(refused("empty separator")),
+        Some(separator) if from_right => {
+            let mut parts: Vec<&str> = s.text().rsplitn(limit.saturating_add(1), &*separator).collect();
+            parts.reverse();
+            parts
+        }
+        Some(separator) => s.text().splitn(limit.saturating_add(1), &*separator).collect(),
     };
-    if separator.is_empty() {
-        return Err(refused("empty separator"));
-    }
-    let parts = limit.saturating_add(1);
-    if !from_right {
-        return Ok(s.splitn(parts, &*separator).collect());
-    }
-    let mut parts: Vec<&str> = s.rsplitn(parts, &*separator).collect();
-    parts.reverse();
-    Ok(parts.into_iter().collect())
+    Ok(parts.into_iter().map(|part| s.part(part)).collect())
 }
 
 /// Words between white space: at most `limit` cuts.
@@ -272,17 +313,19 @@ fn split_lines(s: &str, keep: bool) -> Vec<&str> {
     lines
 }
 
-fn partition(s: &str, from_right: bool, args: &[Value]) -> Result<Value> {
+fn partition(s: &Folded<'_>, from_right: bool, args: &[Value]) -> Result<Value> {
     let separator = one_text(args)?;
     if separator.is_empty() {
         return Err(refused("empty separator"));
     }
-    let found = if from_right { s.rsplit_once(&*separator) } else { s.split_once(&*separator) };
-    let parts = match found {
-        Some((before, after)) => [before, &separator, after],
-        None if from_right => ["", "", s],
-        None => [s, "", ""],
+    let text = s.text();
+    let found = if from_right { text.rfind(&*separator) } else { text.find(&*separator) };
+    let [start, end] = match found {
+        Some(at) => [at, at + separator.len()],
+        None if from_right => [0, 0],
+        None => [text.len(), text.len()],
     };
+    let parts = [s.range(0..start), s.range(start..end), s.range(end..text.len())];
     Ok(Value::from(Tuple::from(parts.map(Value::from))))
 }
 
@@ -357,14 +400,71 @@ fn keywords(map: &Value) -> Result<Value> {
     Ok(entries.collect::<Kwargs>().into())
 }
 
-/// `text % operand`.
+/// `value % operand`: a text is formatted, of numbers the rest has the sign of the operand.
 pub(super) fn modulo(state: &mut State<'_, '_>, value: &Value, operand: &Value) -> Result<Value> {
+    if value.kind() != ValueKind::String {
+        return remainder(value, operand);
+    }
     let args = match operand.kind() {
         ValueKind::Map => vec![keywords(operand)?],
         _ if operand.is_tuple() => operand.try_iter()?.collect(),
         _ => vec![operand.clone()],
     };
     apply(state, "format", value, &args)
+}
+
+fn remainder(value: &Value, operand: &Value) -> Result<Value> {
+    let is_number = |value: &Value| matches!(value.kind(), ValueKind::Number | ValueKind::Bool);
+    let integer = |value: &Value| match value.kind() {
+        ValueKind::Bool => Some(i128::from(value.is_true())),
+        _ if value.is_integer() => i128::try_from(value.clone()).ok(),
+        _ => None,
+    };
+    let wrong = || refused(&format!("unsupported operands of %: {} and {}", value.kind(), operand.kind()));
+    if !is_number(value) || !is_number(operand) {
+        return Err(wrong());
+    }
+    if let (Some(a), Some(b)) = (integer(value), integer(operand)) {
+        let rest = a.checked_rem(b).ok_or_else(|| refused("a division by zero"))?;
+        let rest = if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest };
+        return Ok(i64::try_from(rest).map_or_else(|_| Value::from(rest), Value::from));
+    }
+    let [a, b] = [value, operand].map(|value| f64::try_from(value.clone()));
+    let (a, b) = (a.map_err(|_| wrong())?, b.map_err(|_| wrong())?);
+    if b == 0.0 {
+        return Err(refused("a division by zero"));
+    }
+    let rest = a % b;
+    Ok(Value::from(if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }))
+}
+
+/// What a value was before twins, for a comparison: texts, lists of them, names of fields.
+pub(super) fn folded(state: &State<'_, '_>, value: &Value, levels: usize) -> Result<Value> {
+    let Some(levels) = levels.checked_sub(1) else { return Ok(value.clone()) };
+    if let Some(text) = value.as_str() {
+        pay(state, text.len())?;
+        let folded = Folded::new(text);
+        return Ok(if folded.is_plain() { value.clone() } else { folded.into_text().into() });
+    }
+    let has_twins = |item: &Value| item.as_str().is_some_and(|text| !Folded::new(text).is_plain()) || is_list(item);
+    if !is_list(value) && (value.kind() != ValueKind::Map || value.as_object().is_none()) {
+        return Ok(value.clone());
+    }
+    let items: Vec<Value> = value.try_iter()?.collect();
+    state.consume_fuel(items.len() as u64)?;
+    if !items.iter().any(has_twins) {
+        return Ok(value.clone());
+    }
+    if value.kind() == ValueKind::Map {
+        let pair = |key: Value| Ok((folded(state, &key, levels)?, value.get_item(&key)?));
+        return items.into_iter().map(pair).collect::<Result<Vec<_>>>().map(Value::from_pairs);
+    }
+    let items = items.iter().map(|item| folded(state, item, levels)).collect::<Result<Vec<_>>>()?;
+    Ok(if value.is_tuple() { Value::from(Tuple::from(items)) } else { items.into() })
+}
+
+fn is_list(value: &Value) -> bool {
+    value.kind() == ValueKind::Seq
 }
 
 fn map_method(value: &Value, name: &str, args: &[Value]) -> Result<Value> {

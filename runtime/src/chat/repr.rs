@@ -6,6 +6,7 @@ use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, State, Value};
 
 use super::args::{bind, is_true, opt_int, pay, refused};
+use super::guard::fold;
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -247,8 +248,8 @@ impl ToJson<'_, '_, '_> {
                 '\t' => self.out.push_str("\\t"),
                 '\x08' => self.out.push_str("\\b"),
                 '\x0c' => self.out.push_str("\\f"),
-                c if c < ' ' || (self.ascii && !c.is_ascii() && c < '\u{f0000}') => {
-                    for unit in c.encode_utf16(&mut [0; 2]) {
+                c if c < ' ' || (self.ascii && !fold(c).is_ascii()) => {
+                    for unit in fold(c).encode_utf16(&mut [0; 2]) {
                         // Writing to a string cannot fail.
                         let _ = write!(self.out, "\\u{unit:04x}");
                     }

@@ -1,12 +1,18 @@
 //! The text of a template, as the engine takes it.
 //!
 //! One pass makes of Jinja as transformers reads it what minijinja reads alike: line ends are `\n`,
-//! texts in quotes have Python's escapes, `'text' % operand` is a filter, and the tags
-//! `generation`, which mark an assistant's text for training, are a scope. Comments and `raw` are
-//! left alone.
+//! texts in quotes have Python's escapes, `value % operand` is a filter, the operands of
+//! comparisons go through one that takes their twins away (see `guard`), and the tags `generation`,
+//! which mark an assistant's text for training, are a scope. Comments and `raw` are left alone.
 
-/// The filter that stands for the operator `%` behind a text.
+/// The filter that stands for the operator `%`.
 pub(super) const FORMAT: &str = "__mod__";
+
+/// The filter of a comparison's operands.
+pub(super) const FOLD: &str = "__fold__";
+
+/// How many filters are put around one expression at most: each nests it deeper.
+const MAX_WRAPPED: usize = 32;
 
 /// A template for the engine.
 #[derive(Debug, Default)]
@@ -14,17 +20,50 @@ pub(super) struct Source {
     pub(super) text: String,
     /// The texts in quotes of all expressions and statements, each once.
     pub(super) literals: Vec<String>,
-    /// How deep operands of `%` may still be nested; 0 once one of them has no end.
-    levels: usize,
 }
 
-/// How deep operands of `%` are nested at most: each is scanned once for each level.
-const MAX_LEVELS: usize = 16;
+/// An expression that is being read, in brackets or a tag: where its parts begin in the text that
+/// is written.
+#[derive(Debug, Default)]
+struct Expression {
+    /// The operand of a comparison: a sum, or what binds stronger.
+    operand: Option<usize>,
+    /// The product in it.
+    product: Option<usize>,
+    /// The token before.
+    last: Last,
+    /// What the operand is, if it is one text in quotes.
+    literal: Option<Literal>,
+    /// Whether `%` is before the operand, whose end closes the filter.
+    is_operand_of_format: bool,
+    /// Whether the operand is compared with one before it.
+    is_compared: bool,
+    /// How many filters are around it.
+    wrapped: usize,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    /// It asks for a value.
+    #[default]
+    Operator,
+    /// It ends a value.
+    Value,
+    /// A dot or `|`: the next word belongs to the value before it.
+    Link,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Literal {
+    /// Letters and digits alone, in which no twin can be.
+    Word,
+    Other,
+}
 
 impl Source {
     pub(super) fn new(template: &str) -> Self {
         let template = template.replace("\r\n", "\n").replace('\r', "\n");
-        let mut source = Self { text: String::with_capacity(template.len()), literals: Vec::new(), levels: MAX_LEVELS };
+        let mut source = Self { text: String::with_capacity(template.len()), literals: Vec::new() };
         source.data(&template);
         source.literals.sort();
         source.literals.dedup();
@@ -84,63 +123,244 @@ impl Source {
 
     /// A whole tag; gives what follows it.
     fn code<'s>(&mut self, tag: &'s str, close: &str) -> &'s str {
-        self.text.push_str(&tag[..2]);
-        self.code_from(tag, 2, close)
+        let start = 2 + usize::from(tag[2..].starts_with(['-', '+']));
+        self.text.push_str(&tag[..start]);
+        self.code_from(tag, start, close)
     }
 
     /// A tag from a place on, up to `close` outside of brackets and texts; gives what follows it.
     fn code_from<'s>(&mut self, tag: &'s str, start: usize, close: &str) -> &'s str {
-        let (mut rest, mut depth) = (&tag[start..], 0_usize);
+        let mut rest = &tag[start..];
+        // The first `in` of a loop is no comparison.
+        let mut is_loop = close == "%}" && first_word(rest) == "for";
+        let mut levels = vec![Expression::default()];
         while let Some(c) = rest.chars().next() {
-            if depth == 0 && rest.starts_with(close) {
-                return self.copy(rest, close.len());
+            if levels.len() == 1 && rest.strip_prefix(['-', '+']).unwrap_or(rest).starts_with(close) {
+                self.end_operand(&mut levels[0], false);
+                let end = close.len() + usize::from(!rest.starts_with(close));
+                return self.copy(rest, end);
             }
-            match c {
+            let Some(level) = levels.last_mut() else { break };
+            rest = match c {
+                c if c.is_whitespace() => self.copy(rest, c.len_utf8()),
                 '\'' | '"' => {
-                    rest = self.literal(rest, if depth == 0 { close } else { "" });
-                    continue;
+                    let joins = level.literal.is_some();
+                    self.begin_value(level, joins);
+                    self.literal(rest, level)
                 }
-                '(' | '[' | '{' => depth += 1,
-                ')' | ']' | '}' => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            rest = self.copy(rest, c.len_utf8());
+                '(' | '[' | '{' => {
+                    // Behind a value it is a call or a subscript.
+                    let behind = level.last != Last::Operator;
+                    self.begin_value(level, behind);
+                    levels.push(Expression::default());
+                    self.copy(rest, 1)
+                }
+                ')' | ']' | '}' => {
+                    self.end_operand(level, false);
+                    if levels.len() > 1 {
+                        levels.pop();
+                    }
+                    if let Some(outer) = levels.last_mut() {
+                        outer.last = Last::Value;
+                    }
+                    self.copy(rest, 1)
+                }
+                c if is_word(c) => {
+                    let word = &rest[..word_length(rest)];
+                    if level.last == Last::Link || !is_keyword(word) {
+                        let goes_on = level.last == Last::Link;
+                        self.begin_value(level, goes_on);
+                        level.literal = None;
+                        self.copy(rest, word.len())
+                    } else {
+                        self.keyword(rest, word, level, &mut is_loop)
+                    }
+                }
+                _ => self.operator(rest, level),
+            };
         }
         rest
     }
 
-    /// A text in quotes, and the operands of `%` behind it.
-    fn literal<'s>(&mut self, quoted: &'s str, close: &str) -> &'s str {
+    /// A value begins, or goes on.
+    fn begin_value(&mut self, level: &mut Expression, goes_on: bool) {
+        if level.last != Last::Operator && !goes_on {
+            // Two values, as behind the word of a statement: the first one has ended.
+            self.end_operand(level, false);
+        }
+        if level.operand.is_some() {
+            level.literal = None;
+        }
+        level.operand.get_or_insert(self.text.len());
+        level.product.get_or_insert(self.text.len());
+        level.last = Last::Value;
+    }
+
+    /// A text in quotes.
+    fn literal<'s>(&mut self, quoted: &'s str, level: &mut Expression) -> &'s str {
         let Some(length) = quoted_length(quoted) else { return self.copy(quoted, quoted.len()) };
         let value = unescaped(&quoted[1..length - 1]);
         let quote = &quoted[..1];
+        if level.operand == Some(self.text.len()) {
+            level.literal = Some(kind_of(&value));
+        }
         self.text.push_str(quote);
         self.text.push_str(&value.replace('\\', "\\\\").replace(quote, &format!("\\{quote}")));
         self.text.push_str(quote);
         self.literals.push(value);
-        let mut rest = &quoted[length..];
-        loop {
-            let operator = rest.trim_start();
-            let closes = !close.is_empty() && operator.starts_with(close);
-            let Some(operand) = operator.strip_prefix('%').filter(|operand| !closes && !operand.starts_with('}'))
-            else {
-                return rest;
-            };
-            if self.levels == 0 {
-                return rest;
+        &quoted[length..]
+    }
+
+    /// A word that is an operator.
+    fn keyword<'s>(&mut self, rest: &'s str, word: &str, level: &mut Expression, is_loop: &mut bool) -> &'s str {
+        let behind = rest[word.len()..].trim_start();
+        let length = match word {
+            "in" if *is_loop => {
+                *is_loop = false;
+                self.end_operand(level, false);
+                word.len()
             }
-            let Some(end) = operand_length(operand) else {
-                self.levels = 0;
-                return rest;
-            };
-            self.levels -= 1;
-            self.text.extend(["|", FORMAT, "("]);
-            self.code_from(&operand[..end], 0, "\0");
-            self.levels += 1;
-            self.text.push(')');
-            rest = &operand[end..];
+            "in" if level.last != Last::Operator => return self.comparison(rest, word.len(), level),
+            "not" if level.last != Last::Operator && first_word(behind) == "in" => {
+                return self.comparison(rest, rest.len() - behind.len() + "in".len(), level);
+            }
+            // The name of a test.
+            "in" => {
+                self.begin_value(level, false);
+                return self.copy(rest, word.len());
+            }
+            _ => {
+                self.end_operand(level, false);
+                word.len()
+            }
+        };
+        level.last = Last::Operator;
+        self.copy(rest, length)
+    }
+
+    fn operator<'s>(&mut self, rest: &'s str, level: &mut Expression) -> &'s str {
+        let two = rest.get(..2).unwrap_or_default();
+        match two {
+            "==" | "!=" | "<=" | ">=" => return self.comparison(rest, 2, level),
+            "**" => {
+                level.last = Last::Operator;
+                return self.copy(rest, 2);
+            }
+            _ => {}
+        }
+        let Some(c) = rest.chars().next() else { return rest };
+        match c {
+            '<' | '>' => return self.comparison(rest, 1, level),
+            '.' | '|' => {
+                level.last = Last::Link;
+                level.literal = None;
+            }
+            '%' if level.last != Last::Operator && asks_for_value(&rest[1..]) => return self.format(rest, level),
+            '*' | '/' | '%' => {
+                self.end_factor(level);
+                (level.last, level.literal) = (Last::Operator, None);
+            }
+            '-' | '+' if level.last == Last::Operator => {
+                level.operand.get_or_insert(self.text.len());
+                level.product.get_or_insert(self.text.len());
+            }
+            '-' | '+' | '~' => {
+                self.end_factor(level);
+                (level.product, level.last, level.literal) = (None, Last::Operator, None);
+            }
+            _ => {
+                self.end_operand(level, false);
+                level.last = Last::Operator;
+            }
+        }
+        self.copy(rest, c.len_utf8())
+    }
+
+    /// `value % operand`: the value so far becomes that of a filter, whose argument follows.
+    fn format<'s>(&mut self, rest: &'s str, level: &mut Expression) -> &'s str {
+        self.end_factor(level);
+        (level.last, level.literal) = (Last::Operator, None);
+        let Some(start) = level.product.filter(|_| level.wrapped < MAX_WRAPPED) else { return self.copy(rest, 1) };
+        self.wrap(start, FORMAT, level);
+        self.text.push('(');
+        level.is_operand_of_format = true;
+        &rest[1..]
+    }
+
+    /// The operand of `%` has ended.
+    fn end_factor(&mut self, level: &mut Expression) {
+        if std::mem::take(&mut level.is_operand_of_format) {
+            self.text.insert(self.text.trim_end().len(), ')');
         }
     }
+
+    /// An operator of so many bytes that compares. What twins cannot change is left alone.
+    fn comparison<'s>(&mut self, rest: &'s str, length: usize, level: &mut Expression) -> &'s str {
+        let (operator, behind) = rest.split_at(length);
+        let before = level.literal == Some(Literal::Word);
+        let plain = match operator {
+            "==" | "!=" => before || literal_behind(behind) == Some(Literal::Word),
+            "<" | ">" | "<=" | ">=" => false,
+            _ => before,
+        };
+        self.end_operand(level, !plain);
+        (level.is_compared, level.last) = (!plain, Last::Operator);
+        self.copy(rest, length)
+    }
+
+    /// The operand of a comparison has ended, or what could have been one.
+    fn end_operand(&mut self, level: &mut Expression, is_compared: bool) {
+        self.end_factor(level);
+        let is_compared = std::mem::take(&mut level.is_compared) || is_compared;
+        match level.operand {
+            Some(start) if is_compared && level.literal.is_none() && level.wrapped < MAX_WRAPPED => {
+                let end = self.text.trim_end().len();
+                let space = self.text.split_off(end);
+                self.wrap(start, FOLD, level);
+                self.text.push_str(&space);
+            }
+            _ => {}
+        }
+        let wrapped = level.wrapped;
+        *level = Expression { last: level.last, ..Expression::default() };
+        level.wrapped = if is_compared { wrapped } else { 0 };
+    }
+
+    /// Puts a filter behind what was written from `start` on.
+    fn wrap(&mut self, start: usize, filter: &str, level: &mut Expression) {
+        level.wrapped += 1;
+        self.text.truncate(self.text.trim_end().len());
+        self.text.insert(start, '(');
+        self.text.extend([")|", filter]);
+    }
+}
+
+/// Operators that are words.
+fn is_keyword(word: &str) -> bool {
+    matches!(word, "and" | "or" | "not" | "if" | "elif" | "else" | "in" | "is" | "recursive")
+}
+
+fn first_word(text: &str) -> &str {
+    let text = text.trim_start_matches(['-', '+']).trim_start();
+    &text[..word_length(text)]
+}
+
+/// Whether a value may follow, and not the end of a bracket or a tag.
+fn asks_for_value(text: &str) -> bool {
+    let next = text.trim_start();
+    !text.starts_with('}') && next.starts_with(|c| is_word(c) || "'\"([{-+".contains(c))
+}
+
+fn kind_of(literal: &str) -> Literal {
+    if !literal.is_empty() && literal.chars().all(is_word) { Literal::Word } else { Literal::Other }
+}
+
+/// The text in quotes that is all of the operand that follows.
+fn literal_behind(text: &str) -> Option<Literal> {
+    let text = text.trim_start();
+    let length = text.starts_with(['\'', '"']).then(|| quoted_length(text))??;
+    let goes_on = text[length..].trim_start().starts_with(['~', '+', '|', '.', '[', '%', '*', '\'', '"']);
+    (!goes_on).then(|| kind_of(&text[1..length - 1]))
 }
 
 fn is_word(c: char) -> bool {
@@ -149,10 +369,6 @@ fn is_word(c: char) -> bool {
 
 fn word_length(text: &str) -> usize {
     text.len() - text.trim_start_matches(is_word).len()
-}
-
-fn space_length(text: &str) -> usize {
-    text.len() - text.trim_start().len()
 }
 
 /// The bytes of the text in quotes that `text` begins with, quotes among them.
@@ -167,54 +383,6 @@ fn quoted_length(text: &str) -> Option<usize> {
         }
     }
     None
-}
-
-/// The bytes of what brackets enclose, brackets among them.
-fn bracket_length(text: &str) -> Option<usize> {
-    let (mut at, mut depth) = (0, 0_usize);
-    while let Some(c) = text[at..].chars().next() {
-        match c {
-            '\'' | '"' => {
-                at += quoted_length(&text[at..])?;
-                continue;
-            }
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth = depth.checked_sub(1)?,
-            _ => {}
-        }
-        at += c.len_utf8();
-        if depth == 0 {
-            return Some(at);
-        }
-    }
-    None
-}
-
-/// The bytes of a unary expression: signs, a value, and the subscripts, calls and filters behind
-/// it.
-fn operand_length(text: &str) -> Option<usize> {
-    let mut at = space_length(text);
-    while text[at..].starts_with(['-', '+']) {
-        at += 1;
-        at += space_length(&text[at..]);
-    }
-    at += match text[at..].chars().next()? {
-        '\'' | '"' => quoted_length(&text[at..])?,
-        '(' | '[' | '{' => bracket_length(&text[at..])?,
-        c if is_word(c) => word_length(&text[at..]),
-        _ => return None,
-    };
-    loop {
-        let next = at + space_length(&text[at..]);
-        at = match text[next..].chars().next() {
-            Some('(' | '[') => next + bracket_length(&text[next..])?,
-            Some('.' | '|') => {
-                let name = next + 1 + space_length(&text[next + 1..]);
-                name + word_length(&text[name..])
-            }
-            _ => return Some(at),
-        };
-    }
 }
 
 /// What stands between quotes, as Python's `unicode-escape` reads it.
@@ -296,12 +464,37 @@ mod tests {
     }
 
     #[test]
-    fn a_percent_sign_behind_a_text_formats() {
+    fn a_percent_sign_is_a_filter() {
         for (source, expected) in [
-            ("{{ '%s' % a.b(c)|d ~ 'x' }}", "{{ '%s'|__mod__( a.b(c)|d) ~ 'x' }}"),
-            ("{% set x = '%s' % ('a', \"%d\" % 1) %}", "{% set x = '%s'|__mod__( ('a', \"%d\"|__mod__( 1))) %}"),
-            ("{% if 'x'%}{{ 5 % 3 }}", "{% if 'x'%}{{ 5 % 3 }}"),
+            ("{{ '%s' % a.b(c)|d ~ 'x' }}", "{{ ('%s')|__mod__( a.b(c)|d) ~ 'x' }}"),
+            ("{% set x = '%s' % ('a', \"%d\" % 1) %}", "{% set x = ('%s')|__mod__( ('a', (\"%d\")|__mod__( 1))) %}"),
+            ("{%- if f % 2 -%}", "{%- if (f)|__mod__( 2) -%}"),
+            ("{{- 2 * -a[1] % 3 ** 2 + 1 % b}}", "{{- (2 * -a[1])|__mod__( 3 ** 2) + (1)|__mod__( b)}}"),
+            ("{{ ('%s' ~ '-%s') % ('a', 'b') }}", "{{ (('%s' ~ '-%s'))|__mod__( ('a', 'b')) }}"),
+            ("{{ a % b % c }}", "{{ ((a)|__mod__( b))|__mod__( c) }}"),
+            ("{% if 'x'%}{{ 'a%b' }}", "{% if 'x'%}{{ 'a%b' }}"),
             ("{{ 'a' % }}", "{{ 'a' % }}"),
+        ] {
+            assert_eq!(prepared(source), expected);
+        }
+    }
+
+    #[test]
+    fn operands_of_comparisons_lose_their_twins() {
+        for (source, expected) in [
+            ("{% if '</a>' in m.content %}", "{% if '</a>' in (m.content)|__fold__ %}"),
+            ("{{ x[0] == '[' and y }}", "{{ (x[0])|__fold__ == '[' and y }}"),
+            ("{{ a ~ b|d not in [c, 'x'] }}", "{{ (a ~ b|d)|__fold__ not in ([c, 'x'])|__fold__ }}"),
+            (
+                "{{ f(a < b, k=c) if d > -1 else e }}",
+                "{{ f((a)|__fold__ < (b)|__fold__, k=c) if (d)|__fold__ > (-1)|__fold__ else e }}",
+            ),
+            ("{% for m in l if m.x != m.y -%}", "{% for m in l if (m.x)|__fold__ != (m.y)|__fold__ -%}"),
+            ("{{ a < b < c }}", "{{ (a)|__fold__ < (b)|__fold__ < (c)|__fold__ }}"),
+            ("{{ a % b == '-' }}", "{{ ((a)|__mod__( b))|__fold__ == '-' }}"),
+            ("{{ m['role'] == 'user' }}", "{{ m['role'] == 'user' }}"),
+            ("{{ 'tool_calls' in m and m.x is not none }}", "{{ 'tool_calls' in m and m.x is not none }}"),
+            ("{{ x is in y }}{% set a = b %}", "{{ x is in y }}{% set a = b %}"),
         ] {
             assert_eq!(prepared(source), expected);
         }

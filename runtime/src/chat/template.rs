@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json};
 
 use super::date::Date;
 use super::error::{ChatError, KEY, MAX_TEMPLATE};
-use super::guard::Guard;
+use super::guard::{self, Guard};
 use super::message::{Message, Variables, probes, said};
 use super::source::Source;
 use super::{args, filters, objects, python, repr};
@@ -32,7 +32,7 @@ const BYTES_PER_STEP: usize = 4;
 /// More steps for a template that looks back: for each pair of messages, and altogether. They bound
 /// what a hostile one costs: a second or two, a gigabyte, eight gigabytes of addresses for the
 /// stack.
-const PAIR_STEPS: usize = 24;
+const PAIR_STEPS: usize = 40;
 const MAX_PAIR_STEPS: usize = 15_000_000;
 
 /// Stack for each step. One step can put a list into a list, and what is nested is freed by a
@@ -169,7 +169,7 @@ impl ChatTemplate {
     /// becomes a part where it knows parts alone.
     ///
     /// # Errors
-    /// [`ChatError::Dropped`] if nothing that was said is in the text; others say what failed.
+    /// [`ChatError::Dropped`] if the text is the same whatever is said; others say what failed.
     pub fn render(
         &self,
         messages: &[Message],
@@ -186,11 +186,20 @@ impl ChatTemplate {
         let messages: Vec<&Map<String, Json>> = fitted.iter().map(Message::as_json).collect();
         let guard = self.guard(&messages, variables, tokenizer)?;
         let messages = messages.into_iter().map(|message| guarded_map(message, &guard)).collect();
-        let text = self.run(messages, guarded_map(variables.as_json(), &guard), add_generation_prompt, tokenizer)?;
+        let guarded_variables = guarded_map(variables.as_json(), &guard);
+        let text = self.run_with(guard.twins(), messages, guarded_variables, add_generation_prompt, tokenizer)?;
         let (text, plain) = guard.unguard(&text);
         let mut texts = fitted.iter().filter_map(said).peekable();
         if texts.peek().is_some() && !texts.any(|said| text.contains(said)) {
-            return Err(ChatError::Dropped);
+            let other: Vec<Map<String, Json>> =
+                fitted.iter().map(|message| message.said_otherwise().into_json()).collect();
+            // A template that refuses other texts does not ignore them.
+            if self
+                .run(other, variables.as_json().clone(), add_generation_prompt, tokenizer)
+                .is_ok_and(|other| other == text)
+            {
+                return Err(ChatError::Dropped);
+            }
         }
         Ok(Prompt { text, plain })
     }
@@ -256,9 +265,21 @@ impl ChatTemplate {
         written.is_ok_and(|text| text.contains(TEXT) && !as_such(&text))
     }
 
-    /// The text that the template makes of JSON, twins or not.
+    /// The text that the template makes of JSON without twins.
     pub(super) fn run(
         &self,
+        messages: Vec<Map<String, Json>>,
+        variables: Map<String, Json>,
+        add_generation_prompt: bool,
+        tokenizer: &Tokenizer,
+    ) -> Result<String, ChatError> {
+        self.run_with(&[], messages, variables, add_generation_prompt, tokenizer)
+    }
+
+    /// The text that the template makes of JSON with these twins.
+    fn run_with(
+        &self,
+        twins: &[(char, char)],
         messages: Vec<Map<String, Json>>,
         mut variables: Map<String, Json>,
         add_generation_prompt: bool,
@@ -277,9 +298,9 @@ impl ChatTemplate {
         names.extend(variables);
         names.insert("add_generation_prompt".to_owned(), add_generation_prompt.into());
         names.insert("messages".to_owned(), messages.into_iter().map(normalized).collect());
-        match self.run_within(steps, &names, date) {
+        match self.run_within(steps, &names, date, twins) {
             Err(ChatError::Exhausted) if pairs > 0 => {
-                match self.run_within(steps.saturating_add(pairs), &names, date) {
+                match self.run_within(steps.saturating_add(pairs), &names, date, twins) {
                     // A system that has no addresses for so large a stack.
                     Err(ChatError::Thread(_)) => Err(ChatError::Exhausted),
                     outcome => outcome,
@@ -289,8 +310,15 @@ impl ChatTemplate {
         }
     }
 
-    fn run_within(&self, steps: usize, names: &Map<String, Json>, date: Option<Date>) -> Result<String, ChatError> {
+    fn run_within(
+        &self,
+        steps: usize,
+        names: &Map<String, Json>,
+        date: Option<Date>,
+        twins: &[(char, char)],
+    ) -> Result<String, ChatError> {
         let work = || {
+            guard::enter(twins);
             let names: BTreeMap<String, Value> =
                 names.iter().map(|(name, value)| (name.clone(), value_of(value))).collect();
             environment(steps, date)?.template_from_str(&self.prepared.text)?.render(names)
@@ -418,10 +446,13 @@ fn environment(steps: usize, date: Option<Date>) -> Result<Environment<'static>,
     Ok(environment)
 }
 
-/// Prints a value as Python does.
+/// Prints a value as Python does, escaped where the template asks for that.
 fn write_value(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
-    let own = matches!(value.kind(), ValueKind::Number | ValueKind::Map | ValueKind::Seq);
-    if own && matches!(state.auto_escape(), AutoEscape::None) {
+    if !matches!(state.auto_escape(), AutoEscape::None) && !value.is_safe() {
+        let escaped = filters::escaped(&repr::string(state, value)?);
+        return out.write_str(escaped.as_str().unwrap_or_default()).map_err(Error::from);
+    }
+    if matches!(value.kind(), ValueKind::Number | ValueKind::Map | ValueKind::Seq) {
         let text = repr::string(state, value)?;
         return out.write_str(&text).map_err(Error::from);
     }

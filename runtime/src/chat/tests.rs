@@ -1,6 +1,8 @@
 //! Templates of the shapes that models carry, and templates that mean harm.
 
 mod answers;
+#[cfg(feature = "constraints")]
+mod constrained;
 mod families;
 mod jinja;
 mod safe;
@@ -305,4 +307,34 @@ fn special_tokens_have_the_names_of_transformers() {
         "{{ bos_token ~ eos_token ~ unk_token ~ pad_token ~ sep_token ~ cls_token }}{{ mask_token is defined }}";
     let prompt = ChatTemplate::new(template).unwrap().render(&[], &Variables::new(), true, &tokenizer).unwrap();
     assert_eq!(prompt.text(), "<s></s><unk><pad>[SEP][CLS]False");
+}
+
+#[test]
+fn what_a_template_changes_is_not_dropped() {
+    assert_eq!(render("{{ messages[0].content | upper }}", &[("user", "hello")]), "HELLO");
+    let ascii = render("{{ messages[0].content | tojson(ensure_ascii=true) }}", &[("user", "日本")]);
+    assert_eq!(ascii, r#""\u65e5\u672c""#);
+    let word = "long".repeat(100);
+    assert_eq!(render("{{ messages[0].content | truncate(8, true) }}", &[("user", &word)]), "longl...");
+    assert_eq!(render("{{ messages[0].content | length }}", &[("user", "hello")]), "5");
+    for ignores in ["done", "{{ messages[0].role }}", "{{ messages | length }}"] {
+        assert!(matches!(error(ignores), ChatError::Dropped), "{ignores}");
+    }
+}
+
+#[test]
+fn every_text_is_formatted_by_a_percent_sign() {
+    for (template, expected) in [
+        ("{% set f = '%s!' %}{{ f % 'x' }}", "x!"),
+        ("{{ ('%s') % 'x' }}", "x"),
+        ("{{ ('%s' ~ '-%s') % ('a', 'b') }}", "a-b"),
+        ("{% set f = ['%s-%d'] %}{{- f[0] % ('a', 3) -}}", "a-3"),
+        ("{{ '%s' % '%s' % 'x' }}", "x"),
+        ("{{ 7 % 3 ~ -7 % 3 ~ 7 % -3 ~ 2 * 7 % 4 ~ 7.5 % 2 ~ true % 2 }}", "12-221.51"),
+        ("{% if 3 % 2 == 1 and not 4 % 2 %}yes{% endif %}", "yes"),
+    ] {
+        assert_eq!(render(template, &[]), expected, "{template}");
+    }
+    assert!(matches!(error("{{ 1 % 0 }}"), ChatError::Render { .. }));
+    assert!(matches!(error("{{ [] % 2 }}"), ChatError::Render { .. }));
 }

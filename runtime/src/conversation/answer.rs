@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::chat::{ChatEvent, ChatParser, Message, Prompt};
+use crate::chat::{ChatEvent, ChatParser, Message, Prompt, numbered_id};
 use crate::generate::{GenerateOptions, Generated, Reason, ReasoningBudget, Token, generate_on};
 use crate::plugin::Selector;
 use crate::sampler::Sampler;
@@ -79,7 +79,8 @@ impl Conversation {
     /// What takes the answer to this prompt apart.
     pub fn parser(&self, prompt: &Prompt) -> ChatParser {
         let format = self.format();
-        ChatParser::new(format, format.reasoning.is_some_and(|marks| marks.is_open_in(prompt.text())))
+        let in_reasoning = format.reasoning.is_some_and(|marks| marks.is_open_in(prompt.text()));
+        ChatParser::new(format, in_reasoning).with_tools(&self.options.variables)
     }
 
     /// The limit on what the model thinks before the answer to this prompt, if one is set.
@@ -219,7 +220,7 @@ impl<'e> AnswerEvents<'e> {
     fn show(&mut self, mut events: Vec<ChatEvent>, token: Option<&Token<'_>>) -> ControlFlow<()> {
         for event in &mut events {
             if let ChatEvent::Call(call) = event {
-                call.id.get_or_insert_with(|| format!("call{:05}", self.calls));
+                call.id.get_or_insert_with(|| numbered_id(self.calls));
                 self.calls += 1;
             }
         }

@@ -642,6 +642,23 @@ class ToolFormat(IntEnum):
         `<|tool_call_start|>[f(a=1)]<|tool_call_end|>`.
     MISTRAL:
         `[TOOL_CALLS][{"name": .., "arguments": {..}}]` or `[TOOL_CALLS]f[ARGS]{..}`.
+    QWEN_XML:
+        `<tool_call><function=f><parameter=a>..</parameter></function></tool_call>`: Qwen3-Coder, Qwen
+        3.5.
+    SEED:
+        The same in `<seed:tool_call>`: Seed-OSS.
+    GLM:
+        `<tool_call>f`, then `<arg_key>a</arg_key><arg_value>..</arg_value>`: GLM 4.5.
+    HARMONY:
+        `<|channel|>commentary to=functions.f <|constrain|>json<|message|>{..}`: gpt-oss.
+    GEMMA4:
+        `<|tool_call>call:f{a:1}<tool_call|>`: Gemma 4.
+    GRANITE:
+        `<|tool_call|>[{"name": .., "arguments": {..}}]`: Granite 3, Phi-4-mini.
+    COMMAND:
+        `<|START_ACTION|>[{"tool_name": .., "parameters": {..}}]<|END_ACTION|>`: Command R7B and A.
+    HUNYUAN:
+        `<tool_calls>[{"name": .., "arguments": {..}}]</tool_calls>`: Hunyuan, Apriel.
     """
 
     AUTO = 0
@@ -651,6 +668,14 @@ class ToolFormat(IntEnum):
     GEMMA = 4
     LFM2 = 5
     MISTRAL = 6
+    QWEN_XML = 7
+    SEED = 8
+    GLM = 9
+    HARMONY = 10
+    GEMMA4 = 11
+    GRANITE = 12
+    COMMAND = 13
+    HUNYUAN = 14
 
 
 class ollm_chat_input(ctypes.Structure):

@@ -5,10 +5,10 @@ use serde_json::json;
 use super::super::*;
 use crate::random::Random;
 
-const THINK: Reasoning = Reasoning { open: "<think>", close: "</think>", end: "\n</think>\n\n" };
+const THINK: Reasoning = Reasoning::new("<think>", "</think>", "\n</think>\n\n");
 
 fn format(tools: ToolFormat) -> ChatFormat {
-    ChatFormat { reasoning: Some(THINK), tools: Some(tools) }
+    ChatFormat { reasoning: Some(THINK), tools: Some(tools), dropped: &[] }
 }
 
 /// The parts of an answer that comes in pieces.
@@ -103,6 +103,66 @@ const CASES: &[(ToolFormat, &str, &[&str])] = &[
         "[TOOL_CALLS]f[ARGS]{\"a\": 1}[TOOL_CALLS]g[CALL_ID]x9[ARGS]{}",
         &[r#"C f {"a":1}"#, "C g {} #x9"],
     ),
+    // Qwen3-Coder and Qwen 3.5.
+    (
+        ToolFormat::QwenXml,
+        "Look.\n<tool_call>\n<function=f>\n<parameter=a>\nline <b>\n\n</parameter>\n<parameter=n>\n[1, \"x\"]\n</parameter>\n</function>\n</tool_call>\n<tool_call>\n<function=g>\n</function>\n</tool_call>",
+        &["T Look.", r#"C f {"a":"line <b>\n","n":[1,"x"]}"#, "C g {}"],
+    ),
+    (
+        ToolFormat::QwenXml,
+        "<tool_call><function=f><parameter=a></parameter> is no end</parameter></function></tool_call>ok",
+        &[r#"C f {"a":"</parameter> is no end"}"#, "T ok"],
+    ),
+    (
+        ToolFormat::QwenXml,
+        "<tool_call>\n<function=f>\n</function>\n<function=g>\n</function>\n</tool_call>",
+        &["C f {}", "C g {}"],
+    ),
+    (ToolFormat::QwenXml, "<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>", &["C f {}"]),
+    (ToolFormat::QwenXml, "<tool_call>\n<function=f>\n</function>", &["C f {}"]),
+    (
+        ToolFormat::Seed,
+        "<seed:tool_call>\n<function=f>\n<parameter=a>x\n</parameter>\n</function>\n</seed:tool_call>",
+        &[r#"C f {"a":"x\n"}"#],
+    ),
+    // GLM, with and without line breaks.
+    (
+        ToolFormat::Glm,
+        "<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>x y</arg_value>\n<arg_key>b</arg_key>\n<arg_value>2</arg_value>\n</tool_call>",
+        &[r#"C f {"a":"x y","b":2}"#],
+    ),
+    (
+        ToolFormat::Glm,
+        "<tool_call>f<arg_key>a</arg_key><arg_value>x</arg_value></tool_call><tool_call>g</tool_call>",
+        &[r#"C f {"a":"x"}"#, "C g {}"],
+    ),
+    (
+        ToolFormat::Gemma4,
+        "<|tool_call>call:f{a:<|\"|>x<tool_call|>}<|\"|>,b:[1,{c:true}]}<tool_call|>",
+        &[r#"C f {"a":"x<tool_call|>}","b":[1,{"c":true}]}"#],
+    ),
+    (
+        ToolFormat::Granite,
+        "<|tool_call|>[{\"name\": \"f\", \"arguments\": {}}, {\"name\": \"g\", \"arguments\": {}}] Wait.",
+        &["C f {}", "C g {}", "T Wait."],
+    ),
+    (
+        ToolFormat::Command,
+        "<|START_ACTION|>[\n    {\"tool_call_id\": \"0\", \"tool_name\": \"f\", \"parameters\": {\"a\": 1}}\n]<|END_ACTION|>",
+        &[r#"C f {"a":1}"#],
+    ),
+    (ToolFormat::Hunyuan, "<tool_calls>[{\"name\": \"f\", \"arguments\": {}}]</tool_calls>", &["C f {}"]),
+    (ToolFormat::Hunyuan, "<tool_calls>\n{\"name\": \"f\"}\n{\"name\": \"g\"}\n</tool_calls>", &["C f {}", "C g {}"]),
+    (ToolFormat::Harmony, " to=functions.f<|channel|>commentary json<|message|>{\"a\": \"}\"}", &[r#"C f {"a":"}"}"#]),
+    (
+        ToolFormat::QwenXml,
+        "<tool_call>\n<function=f>\n<parameter a>1</parameter></function>\n</tool_call> b",
+        &["T <tool_call>\n<function=f>\n<parameter a>1</parameter></function>\n</tool_call>", "E", "T  b"],
+    ),
+    (ToolFormat::Glm, "<tool_call>f\nx</tool_call>", &["T <tool_call>f\nx</tool_call>", "E"]),
+    (ToolFormat::Granite, "<|tool_call|>f()", &["T <|tool_call|>", "E", "T f()"]),
+    (ToolFormat::Harmony, "to=functions.f is", &["T to=functions.f", "E", "T  is"]),
     // Nothing of what is malformed is lost.
     (
         ToolFormat::Hermes,
@@ -154,6 +214,80 @@ fn a_thought_that_the_prompt_has_opened_goes_on() {
     let without = ChatFormat { reasoning: None, ..format };
     assert_eq!(shown(&parse(without, true, &["hm</think>"])), ["T hm</think>"]);
     assert_eq!(shown(&parse(ChatFormat::default(), false, &["<tool_call> \n"])), ["T <tool_call> \n"]);
+}
+
+/// Answers of templates whose marks are special, as [`ChatTemplate::format`] tells them.
+const MARKED: &[(&str, &str, &[&str])] = &[
+    (
+        "<|start|>assistant<|channel|>analysis<|message|>",
+        "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Yes.",
+        &["R Hm.", "T Yes."],
+    ),
+    (
+        "<|start|>assistant<|channel|>analysis<|message|>",
+        "<|channel|>analysis<|message|>A<|end|><|start|>assistant<|channel|>commentary<|message|>Wait.<|end|>\
+        <|start|>assistant<|channel|>analysis<|message|>B<|end|><|start|>assistant<|channel|>commentary \
+        to=functions.f <|constrain|>json<|message|>{\"a\": 1}<|call|>",
+        &["R A", "T Wait.", "R B", r#"C f {"a":1}"#],
+    ),
+    (
+        "<|start|>assistant<|channel|>analysis<|message|>",
+        "<|channel|>final <|constrain|>json<|message|>{\"a\": 1}<|return|>",
+        &["T {\"a\": 1}"],
+    ),
+    (
+        "<|channel>thought\n<channel|> <|tool_call>",
+        "<|channel>thought\nHm\n<channel|>Wait. <|tool_call>call:f{}<tool_call|>",
+        &["R Hm", "T Wait.", "C f {}"],
+    ),
+    (
+        "<|START_THINKING|> <|START_ACTION|> <|START_RESPONSE|>",
+        "<|START_THINKING|>Hm<|END_THINKING|><|START_RESPONSE|>Yes<|END_RESPONSE|>",
+        &["R Hm", "T Yes"],
+    ),
+    ("<seed:think> <seed:tool_call>", "<seed:think>Hm</seed:think>Yes", &["R Hm", "T Yes"]),
+    ("<think></think><answer>", "<think>\nHm\n</think>\n<answer>\nYes\n</answer>", &["R Hm", "T Yes"]),
+    ("<|tool_call|><|/tool_call|>", "<|tool_call|>[{\"name\": \"f\"}]<|/tool_call|>", &["C f {}"]),
+    ("{{ x.split('</think>') }}", "Hm\n</think>\n\nYes </think>", &["R Hm", "T Yes </think>"]),
+    ("{{ x.split('</think>') }}", "<think>Hm</think>Yes", &["R Hm", "T Yes"]),
+    ("{{ x.split('</think>') }}", " Yes", &["T  Yes"]),
+    ("{{ '<think>' }}{{ x.split('</think>') }}", "Hm</think>Yes", &["T Hm</think>Yes"]),
+];
+
+#[test]
+fn templates_tell_the_marks_of_answers() {
+    let mut random = Random::new(5);
+    for (template, answer, expected) in MARKED {
+        let format = ChatTemplate::new(template).unwrap().format();
+        assert_eq!(shown(&parse(format, false, &[answer])), *expected, "{answer}");
+        for _ in 0..40 {
+            assert_eq!(shown(&parse(format, false, &pieces(answer, &mut random))), *expected, "{answer}");
+        }
+        let letters: Vec<&str> = answer.split_inclusive(|_| true).collect();
+        assert_eq!(shown(&parse(format, false, &letters)), *expected, "{answer}");
+    }
+}
+
+/// Forms that write texts without quotes need the schema.
+#[test]
+fn schemas_tell_texts_from_other_values() {
+    let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {"properties": {
+        "s": {"type": "string"}, "i": {"type": "integer"}, "l": {"type": "array"}
+    }}}}]);
+    let answer = "<tool_call>\n<function=f>\n<parameter=s>\n12\n</parameter>\n<parameter=i>\n12\n</parameter>\n\
+        <parameter=l>\n[\"</parameter>\\n</function>\"]\n</parameter>\n</function>\n</tool_call>";
+    let variables = Variables::new().with("tools", tools).unwrap();
+    let mut parser = ChatParser::new(format(ToolFormat::QwenXml), false).with_tools(&variables);
+    let events: Vec<ChatEvent> = answer.split_inclusive(|_| true).flat_map(|piece| parser.push(piece)).collect();
+    assert_eq!(shown(&events), [r#"C f {"s":"12","i":12,"l":["</parameter>\n</function>"]}"#]);
+}
+
+/// Templates of Mistral refuse other ids.
+#[test]
+fn ids_have_nine_letters_and_digits() {
+    let ids = ["a", "b", "chatcmpl-1-0-0", "chatcmpl-1-0-1", ""].map(call_id);
+    assert!(ids.iter().all(|id| id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric())), "{ids:?}");
+    assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), ids.len());
 }
 
 /// Cuts `text` into pieces at random.

@@ -28,7 +28,6 @@ const OTHER: &[(&str, &str)] = &[
     ("map('upper') is sequence", "`map` gives a list"),
     ("with a = 5, b = a", "assignments of `with` see those before them"),
     ("macro f(x, y=x)", "a default does not see the parameters before it"),
-    ("autoescape true", "the engine escapes quotes by other codes"),
     ("s.upper is callable", "a method is no value"),
     ("undefined_name is sequence", "what is undefined is no sequence"),
     ("(html|e) + '<'", "what is added to an escaped text is not escaped"),

@@ -55,7 +55,7 @@ fn tokenizer(kind: &str) -> Tokenizer {
     with_controls(kind, &CONTROLS)
 }
 
-fn with_controls(kind: &str, controls: &[&str]) -> Tokenizer {
+pub(super) fn with_controls(kind: &str, controls: &[&str]) -> Tokenizer {
     let letters = byte_alphabet();
     let added: Vec<String> = controls.iter().chain(&USER).map(|&text| text.to_owned()).collect();
     let mut kinds = vec![1; letters.len()];
@@ -226,4 +226,45 @@ fn pieces_make_no_control_token() {
     assert_eq!(controls("im_start", ["<|im_", "end|>", "<s"]), ["<|im_start|>"]);
     assert_eq!(controls("user", ["<|im_start|", ">", "wor"]), ["<|"]);
     assert_eq!(controls("im_start|><s>", ["", "", ""]), ["<|"]);
+}
+
+/// Templates that ask what a message says are told what it says, also where that is the text of a
+/// control token; and what they give back of it is none.
+#[test]
+fn filters_and_searches_see_what_was_said() {
+    let tokenizer = with_controls("gpt2", &["<s>", "</s>", "[INST]", "[/INST]", "<t>", "</t>", "｜x｜", "&lt;"]);
+    let messages = [
+        Message::new("user", "see [1] and <b>c</b>, x < y, a > b ｜x｜"),
+        Message::new("assistant", "<t>\nold thought\n</t>\n\nAnswer <s>"),
+        Message::new("user", "[\"json\"]"),
+        Message::new("user", "</s>"),
+    ];
+    for body in [
+        "m.content.split('</t>')[-1].lstrip('\\n') if '</t>' in m.content else m.content",
+        "m.content | replace('<t>', '') | replace('</t>', '(')",
+        "m.content.replace('<', '(', 1).replace('>', m.content)",
+        "m.content | e",
+        "m.content | forceescape ~ ('<' ~ m.content) | e",
+        "m.content | urlencode ~ m.content",
+        "m.content | striptags",
+        "m.content | title",
+        "{'a': m.content} | xmlattr",
+        "m.content | tojson(ensure_ascii=true)",
+        "m.content.split('[') | length ~ m.content.startswith('[') ~ (m.content[0] == '[')",
+        "m.content.rsplit('>', 1) ~ m.content.partition('<b>') ~ m.content.rpartition('<')",
+        "m.content.isascii() ~ m.content.count('<') ~ m.content.find('>') ~ m.content.rfind('[')",
+        "m.content.strip('[]<>s/') ~ (m.content | trim('<[]>')) ~ m.content.removeprefix('<t>').removesuffix('<s>')",
+        "(m.content < 'Z') ~ (m.content > '<a') ~ (m.content <= '[') ~ (m.content != '</s>')",
+        "m.content in ['</s>', 'x'] ~ (m.content not in ('</s>',)) ~ (m.content in {'</s>': 1})",
+        "m.content.endswith(('>', ']')) ~ m.content.index(m.content[2:])",
+        "m.content == messages[-1].content",
+        "m.content.split(messages[-1].content[0]) }}{% autoescape true %}{{ m.content }}{% endautoescape %}{{ 1",
+    ] {
+        let source = format!("{{% for m in messages %}}{{{{ {body} }}}}#{{% endfor %}}");
+        let template = ChatTemplate::new(&source).unwrap();
+        let prompt = template.render(&messages, &Variables::new(), true, &tokenizer).unwrap();
+        assert_eq!(prompt.text(), plain_text(&template, &messages, &Variables::new(), &tokenizer), "{body}");
+        let tokens = prompt.tokens(&tokenizer).unwrap();
+        assert!(!tokens.iter().any(|id| (FIRST..FIRST + 8).contains(id)), "{body}: {}", prompt.text());
+    }
 }

@@ -3,7 +3,9 @@ package org.ollm;
 /** Takes the text of an answer apart: what the model thinks, what it says, which tools it calls. One thread at a time. */
 public final class ChatParser extends Handle {
     /** How a family of models calls tools. */
-    public enum Format { AUTO, NONE, HERMES, LLAMA3, GEMMA, LFM2, MISTRAL }
+    public enum Format {
+        AUTO, NONE, HERMES, LLAMA3, GEMMA, LFM2, MISTRAL, QWEN_XML, SEED, GLM, HARMONY, GEMMA4, GRANITE, COMMAND, HUNYUAN
+    }
 
     /** A parser for the answer to a conversation; null is one without tools whose prompt ends outside of a thought. */
     public ChatParser(Model model, Chat chat, Format format) {

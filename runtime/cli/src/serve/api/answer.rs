@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ollm_runtime::chat::{ChatEvent, ChatParser, ToolCall};
+use ollm_runtime::chat::{ChatEvent, ChatParser, ToolCall, call_id};
 use ollm_runtime::generate::Reason;
 use ollm_runtime::session::OptionView;
 use ollm_runtime::tokenizer::Tokenizer;
@@ -240,7 +240,7 @@ impl ChoiceState {
                 }
                 ChatEvent::Call(call) => {
                     let number = self.calls.len();
-                    let call = call_json(call, || format!("call-{id}-{index}-{number}"));
+                    let call = call_json(call, || call_id(&format!("{id}-{index}-{number}")));
                     self.calls.push(call.clone());
                     let mut part = call;
                     part["index"] = number.into();

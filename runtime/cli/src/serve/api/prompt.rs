@@ -124,7 +124,7 @@ pub(crate) fn chat(fields: &Fields<'_>, service: &Service) -> Result<Asked> {
     let thinking = format.reasoning.filter(|marks| marks.is_open_in(prompt.text()));
     let mut asked = Asked {
         tokens: prompt.tokens(&service.tokenizer)?,
-        parser: Some(ChatParser::new(format, thinking.is_some())),
+        parser: Some(ChatParser::new(format, thinking.is_some()).with_tools(&variables)),
         constraint: None,
     };
     let schema = response_grammar(fields)?;
