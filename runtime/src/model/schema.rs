@@ -450,12 +450,12 @@ mod tests {
         for (name, shape) in [
             ("position_embd.weight", &[8, 64][..]),
             ("token_embd_norm.bias", &[64]),
-            ("blk.0.attn_q.bias", &[32]),
             ("blk.0.attn_output_norm.weight", &[64]),
             ("blk.1.layer_output_norm.bias", &[64]),
         ] {
             assert_eq!(spec(&bert, name), Some((shape.to_vec(), false)), "{name}");
         }
+        assert_eq!(spec(&bert, "blk.0.attn_q.bias"), Some((vec![32], true)));
         for name in ["output_norm.weight", "blk.0.attn_norm.weight", "blk.0.ffn_norm.weight", "blk.0.ffn_gate.weight"] {
             assert_eq!(spec(&bert, name), None, "{name}");
         }
