@@ -8,6 +8,7 @@ use super::error::ChatError;
 use super::format::ToolFormat;
 use super::message::Variables;
 use super::template::ChatTemplate;
+use crate::constraint::schema::normalize;
 use crate::tokenizer::Tokenizer;
 
 /// What follows the text that opens tool calls. Names of tools, keys and marks are written as
@@ -104,7 +105,7 @@ impl<'t> Function<'t> {
         let wrong = |reason| ChatError::Variable { name: "tools".to_owned(), reason };
         let function = tool.get("function").filter(|function| function.is_object()).unwrap_or(tool);
         let name = function["name"].as_str().filter(|name| !name.is_empty());
-        let mut schema = match function.get("parameters") {
+        let mut schema: Map<String, Value> = match function.get("parameters") {
             None | Some(Value::Null) => Map::from_iter([("type".to_owned(), "object".into())]),
             Some(Value::Object(schema)) => schema.clone(),
             Some(_) => return Err(wrong("the parameters of a tool are no JSON schema")),
@@ -113,6 +114,9 @@ impl<'t> Function<'t> {
             schema.entry("type").or_insert("object".into());
             schema.entry("additionalProperties").or_insert(false.into());
         }
+        let mut schema = Value::Object(schema);
+        normalize(&mut schema);
+        let Value::Object(schema) = schema else { return Err(wrong("the parameters of a tool are no JSON schema")) };
         Ok(Self { name: name.ok_or_else(|| wrong("a tool has no name"))?, schema })
     }
 
