@@ -1,7 +1,9 @@
 //! Connections: how many, how long, and how they end.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,22 +90,29 @@ async fn connection(stream: TcpStream, app: Arc<App>, mut stopped: watch::Receiv
     let patience = app.patience;
     let service = service_fn(move |request| {
         let (app, busy) = (Arc::clone(&app), Busy::new(&use_of));
-        async move { router::answer(app, request).await.map(|reply| reply.map(|body| During::new(body, busy))) }
+        Box::pin(
+            async move { router::answer(app, request).await.map(|reply| reply.map(|body| During::new(body, busy))) },
+        )
     });
-    let mut connection = std::pin::pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(patience)
-            .max_buf_size(MOST_HEAD)
-            .serve_connection(TokioIo::new(Stream::new(stream, patience)), service)
-    );
-    // What is wrong with a connection concerns its client, who knows.
-    tokio::select! {
-        _ = connection.as_mut() => {}
-        _ = stopped.changed() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience)
+        .max_buf_size(MOST_HEAD)
+        .serve_connection(TokioIo::new(Stream::new(stream, patience)), service);
+    let served = tokio::select! {
+        served = poll_fn(|context| connection.poll_without_shutdown(context)) => Some(served),
+        _ = stopped.changed() => None,
+    };
+    let served = match served {
+        Some(served) => served,
+        None => {
+            Pin::new(&mut connection).graceful_shutdown();
+            poll_fn(|context| connection.poll_without_shutdown(context)).await
         }
+    };
+    // What is wrong with a connection concerns its client, who is told.
+    if served.is_err() {
+        connection.into_parts().io.into_inner().linger().await;
     }
 }
 
