@@ -84,7 +84,7 @@ pub(crate) fn run(machine: &MachineArgs, args: &ServeArgs) -> Result<()> {
     let bounds = Bounds { parallel: args.parallel, prefixes: args.prefixes, patience };
     let metrics = Arc::new(Metrics::default());
     let (origin, tokenizer) = (loaded.session.fork()?, Arc::clone(&loaded.tokenizer));
-    let (engine, jobs) = engine::Engine::new(origin, tokenizer, bounds, memory.clone(), Arc::clone(&metrics));
+    let (engine, jobs) = engine::Scheduler::new(origin, tokenizer, bounds, memory.clone(), Arc::clone(&metrics));
     let admission = Admission::new(args.queue, patience);
     let name = name.unwrap_or_else(|| "ollm".to_owned());
     let service = Service::new(name, &loaded, jobs, admission, memory, metrics);

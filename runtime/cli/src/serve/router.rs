@@ -22,7 +22,7 @@ use super::body::{Bodies, Read};
 use super::error::ApiError;
 use super::guard::Guard;
 use super::page;
-use super::reply::{Made as _, Reply};
+use super::reply::{Reply, ReplyExt as _};
 use super::service::Service;
 use crate::explorer::File;
 

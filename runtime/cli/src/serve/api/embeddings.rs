@@ -10,7 +10,7 @@ use crate::serve::admission::Place;
 use crate::serve::body::Read;
 use crate::serve::engine::{Task, Then};
 use crate::serve::error::ApiError;
-use crate::serve::reply::{Made as _, Reply};
+use crate::serve::reply::{Reply, ReplyExt as _};
 use crate::serve::service::Service;
 
 use super::fields::{Fields, parse};
@@ -19,7 +19,7 @@ use super::prompt::{check_room, texts};
 type Result<T> = std::result::Result<T, ApiError>;
 
 /// What was asked for.
-struct Asked {
+struct EmbeddingRequest {
     texts: Vec<Vec<u32>>,
     base64: bool,
 }
@@ -27,7 +27,7 @@ struct Asked {
 /// The hidden states of each text, pooled as the model's file says, with a norm of 1.
 pub(crate) async fn embeddings(service: Arc<Service>, body: Read, place: Place) -> Result<Reply> {
     let shared = Arc::clone(&service);
-    let Asked { texts, base64 } = service.admission.readers.run(move |_| read(&shared, &body)).await?;
+    let EmbeddingRequest { texts, base64 } = service.admission.readers.run(move |_| read(&shared, &body)).await?;
     let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
     let tokens: usize = texts.iter().map(Vec::len).sum();
     let (work, heard) = Task::boxed(move |mut session, between| {
@@ -59,7 +59,7 @@ pub(crate) async fn embeddings(service: Arc<Service>, body: Read, place: Place) 
     })))
 }
 
-fn read(service: &Service, body: &[u8]) -> Result<Asked> {
+fn read(service: &Service, body: &[u8]) -> Result<EmbeddingRequest> {
     let body = parse(body)?;
     let fields = Fields::new(&body);
     service.check_model(&fields)?;
@@ -73,5 +73,5 @@ fn read(service: &Service, body: &[u8]) -> Result<Asked> {
         Some("base64") => true,
         Some(_) => return Err(fields.invalid("encoding_format", "it must be float or base64")),
     };
-    Ok(Asked { texts, base64 })
+    Ok(EmbeddingRequest { texts, base64 })
 }

@@ -14,14 +14,14 @@ use crate::serve::admission::Place;
 use crate::serve::body::Read;
 use crate::serve::engine::{Answer, Choice, Event, Task, Then};
 use crate::serve::error::ApiError;
-use crate::serve::reply::{Made as _, Reply};
+use crate::serve::reply::{Reply, ReplyExt as _};
 use crate::serve::service::{Service, now};
 
-use super::answer::{Answering, Style, Told};
+use super::answer::{Answering, ResponseInfo, Style};
 use super::fields::{Fields, parse};
 use super::grammar::{self, Grammar};
 use super::latents::Latents;
-use super::prompt::{self, Asked, MOST_TEXTS};
+use super::prompt::{self, MOST_TEXTS, ParsedPrompt};
 use super::sampling::Sampling;
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -48,10 +48,10 @@ const UNSUPPORTED: [(&str, &str, &str); 8] = [
 
 /// A request that was read.
 struct Prepared {
-    prompts: Vec<Asked>,
+    prompts: Vec<ParsedPrompt>,
     sampling: Sampling,
     latents: Latents,
-    told: Told,
+    told: ResponseInfo,
     stream: bool,
 }
 
@@ -115,7 +115,7 @@ fn prepare(service: &Service, body: &[u8], style: Style) -> Result<(Prepared, Op
     if stream_options.is_some() && !stream {
         return Err(fields.invalid("stream_options", "stream must be true then"));
     }
-    let told = Told {
+    let told = ResponseInfo {
         style,
         id: service.next_id(style.id()),
         created: now(),
@@ -147,7 +147,7 @@ fn submit(
     let Prepared { prompts, sampling, latents, told, .. } = prepared;
     let (mut jobs, mut parsers) = (Vec::new(), Vec::new());
     let limit = sampling.limit.unwrap_or(service.context);
-    for Asked { tokens, parser } in prompts {
+    for ParsedPrompt { tokens, parser } in prompts {
         let mut choices = Vec::with_capacity(sampling.count);
         for place in 0..sampling.count {
             let mut options = sampling.options.clone();
@@ -189,10 +189,10 @@ async fn searched(
     };
     let limit = sampling.limit.unwrap_or(service.context).min(service.context - asked.tokens.len());
     let options = latents.search(service, strategy, &sampling, limit);
-    let Asked { tokens, parser } = asked;
+    let ParsedPrompt { tokens, parser } = asked;
     let heard = begin_search(service, tokens, constraint, options, place)?;
     let (text, generated, reason, document) = heard.await.map_err(|_| ApiError::stopped())??;
-    let mut answering = Answering::new(Told { latents: false, logprobs: false, ..told }, vec![parser]);
+    let mut answering = Answering::new(ResponseInfo { latents: false, logprobs: false, ..told }, vec![parser]);
     answering.count(generated);
     let mut chunks = answering.begin();
     chunks.extend(answering.take(Event::Done { index: 0, reason, rest: text })?);

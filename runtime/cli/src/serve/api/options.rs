@@ -17,7 +17,7 @@ use crate::serve::admission::{Place, Waiter};
 use crate::serve::body::Read;
 use crate::serve::engine::{Between, Task, Then};
 use crate::serve::error::ApiError;
-use crate::serve::reply::{Made as _, Reply};
+use crate::serve::reply::{Reply, ReplyExt as _};
 use crate::serve::service::Service;
 use crate::suggest::suggestions_json;
 
@@ -25,7 +25,7 @@ use super::answer::options_json;
 use super::fields::{Fields, parse};
 use super::grammar::{self, Grammar};
 use super::latents::{Latents, MOST_SHOWN};
-use super::prompt::{self, Asked, check_room};
+use super::prompt::{self, ParsedPrompt, check_room};
 use super::sampling::Sampling;
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -90,7 +90,7 @@ struct Question {
     count: usize,
 }
 
-fn read_prompt(fields: &Fields<'_>, service: &Service) -> Result<(Asked, Option<Grammar>)> {
+fn read_prompt(fields: &Fields<'_>, service: &Service) -> Result<(ParsedPrompt, Option<Grammar>)> {
     let (asked, grammar) = if fields.get("messages").is_some() {
         prompt::chat(fields, service)?
     } else {
@@ -104,12 +104,12 @@ fn read_prompt(fields: &Fields<'_>, service: &Service) -> Result<(Asked, Option<
     Ok((asked, grammar))
 }
 
-fn tokens(asked: &Asked, service: &Service) -> Value {
+fn tokens(asked: &ParsedPrompt, service: &Service) -> Value {
     let text = |token: &u32| service.tokenizer.decode(&[*token]);
     json!({ "tokens": asked.tokens, "texts": asked.tokens.iter().map(text).collect::<Vec<String>>() })
 }
 
-fn options(fields: &Fields<'_>, service: &Arc<Service>, asked: &Asked) -> Result<Question> {
+fn options(fields: &Fields<'_>, service: &Arc<Service>, asked: &ParsedPrompt) -> Result<Question> {
     let top = fields.integer("top", 1..=MOST_SHOWN)?.unwrap_or(5);
     let held = fields.integer("held", 0..=MOST_HELD)?.unwrap_or(0);
     let count = service.plugin.as_ref().ok_or(SessionError::NoPlugin)?.option_count();
@@ -145,7 +145,7 @@ fn unmerged(all: &[Branch], mut at: usize) -> &Branch {
     &all[at]
 }
 
-fn searched(fields: &Fields<'_>, service: &Arc<Service>, asked: &Asked) -> Result<Question> {
+fn searched(fields: &Fields<'_>, service: &Arc<Service>, asked: &ParsedPrompt) -> Result<Question> {
     let sampling = Sampling::read(fields, service, 0, 1)?;
     // The fields of a search stand at the top here; under `ollm` they mean the same.
     let latents = match fields.object("ollm")? {
@@ -168,7 +168,7 @@ fn searched(fields: &Fields<'_>, service: &Arc<Service>, asked: &Asked) -> Resul
     Ok(Question { answer, most, count })
 }
 
-fn suggested(fields: &Fields<'_>, service: &Arc<Service>, asked: &Asked) -> Result<Question> {
+fn suggested(fields: &Fields<'_>, service: &Arc<Service>, asked: &ParsedPrompt) -> Result<Question> {
     let options = SuggestOptions {
         count: fields.integer("count", 1..=64)?.unwrap_or(3),
         tokens: fields.integer("max_tokens", 1..=MOST_HELD)?.unwrap_or(8),

@@ -19,7 +19,7 @@ type Result<T> = std::result::Result<T, ApiError>;
 pub(crate) const MOST_TEXTS: usize = 2048;
 
 /// What the model is given, and how its answer is read.
-pub(crate) struct Asked {
+pub(crate) struct ParsedPrompt {
     pub(crate) tokens: Vec<u32>,
     /// Takes the answer apart; none of a plain text.
     pub(crate) parser: Option<ChatParser>,
@@ -84,14 +84,14 @@ fn check_fits(length: usize, limit: usize, unit: &str, service: &Service) -> Res
 }
 
 /// The plain text of a completion.
-pub(crate) fn plain(fields: &Fields<'_>, service: &Service) -> Result<(Vec<Asked>, Option<Grammar>)> {
+pub(crate) fn plain(fields: &Fields<'_>, service: &Service) -> Result<(Vec<ParsedPrompt>, Option<Grammar>)> {
     let texts = texts(fields, "prompt", service)?;
     let grammar = response_schema(fields)?.map(|schema| Grammar::Json { schema, behind: "" });
-    Ok((texts.into_iter().map(|tokens| Asked { tokens, parser: None }).collect(), grammar))
+    Ok((texts.into_iter().map(|tokens| ParsedPrompt { tokens, parser: None }).collect(), grammar))
 }
 
 /// The messages of a chat, by the model's template.
-pub(crate) fn chat(fields: &Fields<'_>, service: &Service) -> Result<(Asked, Option<Grammar>)> {
+pub(crate) fn chat(fields: &Fields<'_>, service: &Service) -> Result<(ParsedPrompt, Option<Grammar>)> {
     let messages = messages(fields)?;
     check_fits(messages.len(), service.context - 1, "messages", service)?;
     let tools = Tools::read(fields)?;
@@ -101,8 +101,10 @@ pub(crate) fn chat(fields: &Fields<'_>, service: &Service) -> Result<(Asked, Opt
     let prompt = render(&messages, &variables, service)?;
     check_length(prompt.text(), service)?;
     let thinking = format.reasoning.filter(|marks| marks.is_open_in(prompt.text()));
-    let mut asked =
-        Asked { tokens: prompt.tokens(&service.tokenizer)?, parser: Some(ChatParser::new(format, thinking.is_some())) };
+    let mut asked = ParsedPrompt {
+        tokens: prompt.tokens(&service.tokenizer)?,
+        parser: Some(ChatParser::new(format, thinking.is_some())),
+    };
     let schema = response_schema(fields)?;
     if variables.has_tools() {
         if schema.is_some() {

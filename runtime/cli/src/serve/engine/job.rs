@@ -72,7 +72,7 @@ pub(crate) enum Event {
     /// A prompt is in: so many of its tokens were known.
     Prompted { reused: usize },
     /// A token came.
-    Token(Box<Said>),
+    Token(Box<TokenEvent>),
     /// A continuation has ended; `rest` is text that came with no token.
     Done { index: usize, reason: Reason, rest: String },
     /// A continuation failed.
@@ -80,7 +80,7 @@ pub(crate) enum Event {
 }
 
 /// One generated token.
-pub(crate) struct Said {
+pub(crate) struct TokenEvent {
     pub(crate) index: usize,
     pub(crate) step: Step,
     /// The text that is complete with it.

@@ -22,7 +22,7 @@ mod job;
 mod prefixes;
 mod running;
 
-pub(crate) use job::{Answer, Between, Choice, Event, Job, Request, Said, Task, Then};
+pub(crate) use job::{Answer, Between, Choice, Event, Job, Request, Task, Then, TokenEvent};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ impl Prompted {
 }
 
 /// The engine's side of the channels.
-pub(crate) struct Engine {
+pub(crate) struct Scheduler {
     inbox: UnboundedReceiver<Request>,
     /// Requests that wait. They take turns: one of many prompts holds up no other.
     waiting: VecDeque<Request>,
@@ -88,7 +88,7 @@ pub(crate) struct Engine {
     metrics: Arc<Metrics>,
 }
 
-impl Engine {
+impl Scheduler {
     /// An engine for forks of `origin`, and where requests go.
     pub(crate) fn new(
         origin: Session,

@@ -12,7 +12,7 @@ use ollm_runtime::session::{OptionView, Session, SessionError, Step, Turn};
 use ollm_runtime::tokenizer::{Detokenizer, Tokenizer};
 use tokio::sync::mpsc::{Sender, error::TrySendError};
 
-use super::job::{Answer, Choice, Event, Said};
+use super::job::{Answer, Choice, Event, TokenEvent};
 use crate::serve::memory::Reservation;
 
 /// A continuation on its way.
@@ -132,7 +132,7 @@ impl Running {
         self.generated += 1;
         let (text, stopped) = self.stop.push(&self.text.push(tokenizer, step.token));
         let top = self.sampler.top().to_vec();
-        self.outbox.push_back(Event::Token(Box::new(Said { index: self.index, step, text, top, options })));
+        self.outbox.push_back(Event::Token(Box::new(TokenEvent { index: self.index, step, text, top, options })));
         if stopped {
             self.end(Reason::Stop);
         } else if self.generated >= self.limit {
