@@ -13,8 +13,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # library.
 FEATURES ?=
 
-.PHONY: demo test check serve-test explorer-test web-explorer-test fmt lint docs bench install install-library uninstall release size bless \
-	web
+.PHONY: demo test check serve-test client-test explorer-test web-explorer-test fmt lint docs bench install install-library \
+	uninstall release size bless web
 
 # The backbone with adapters, and options of ways to answer, on problems that neither has seen.
 demo:
@@ -38,6 +38,13 @@ serve-test:
 	cd "$(TARGET)/openai" && npm install --silent --no-audit --no-fund openai
 	"$(TARGET)/openai/bin/python" tests/serve/client.py "$(TARGET)/release/ollm-run" "$(MODEL)" \
 		--javascript "$(TARGET)/openai/client.mjs"
+
+# The client for Python alone, and few requests, against the command that the tests have built.
+client-test:
+	cargo build --workspace $(FEATURES) --bins --lib
+	python3 -m venv "$(TARGET)/openai"
+	"$(TARGET)/openai/bin/pip" install --quiet openai
+	"$(TARGET)/openai/bin/python" tests/serve/client.py "$(TARGET)/debug/ollm-run" "$(MODEL)" --requests 60
 
 # The option explorer in a browser: needs node, npm (for playwright-core) and CHROMIUM. Writes
 # screenshots into PICTURES.

@@ -17,6 +17,7 @@ use ollm_runtime::session::{Batch, ContextShift, Session, SessionError, SessionO
 use ollm_runtime::storage::Storage;
 use ollm_runtime::tokenizer::Tokenizer;
 use ollm_tests::{golden, plugins};
+use serde_json::json;
 
 const PROMPT: [u32; 9] = [10, 200, 31, 47, 5, 99, 12, 13, 77];
 
@@ -446,21 +447,79 @@ fn a_shifted_context_changes_nothing_in_the_grammar() {
 }
 
 #[test]
+fn annotations_demand_nothing() {
+    let fixture = Fixture::new();
+    for text in [
+        r#"{"type": "string", "format": "color"}"#,
+        r#"{"type": "string", "format": "uri-reference"}"#,
+        r#"{"type": "array", "uniqueItems": false, "minContains": 1}"#,
+        r#"{"$anchor": "x", "$dynamicAnchor": "x", "if": true, "type": "null"}"#,
+    ] {
+        fixture.compiler.compile(GrammarKind::JsonSchema, text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+}
+
+#[test]
+fn a_schema_is_widened_where_it_cannot_be_expressed() {
+    let fixture = Fixture::new();
+    let schema = json!({
+        "type": "object", "required": ["tags", "id"], "additionalProperties": false,
+        "properties": {
+            "tags": { "type": "array", "uniqueItems": true, "items": { "type": "string", "pattern": "\\bx" } },
+            "id": { "oneOf": [{ "type": "integer" }, { "type": "number", "minimum": 2 }] },
+        },
+    });
+    let (wider, left_out) = fixture.compiler.widen(&schema, &mut || true).unwrap();
+    let mut expected = schema.clone();
+    expected["properties"] = json!({
+        "tags": { "type": "array", "items": { "type": "string" } },
+        "id": { "anyOf": [{ "type": "integer" }, { "type": "number", "minimum": 2 }] },
+    });
+    assert_eq!((wider, left_out.len()), (expected.clone(), 3));
+    assert_eq!(fixture.compiler.widen(&expected, &mut || true).unwrap(), (expected, Vec::new()));
+    assert!(fixture.compiler.widen(&schema, &mut || false).is_err());
+}
+
+#[test]
 fn what_cannot_be_is_an_error_that_says_so() {
     let fixture = Fixture::new();
     let wrong = |kind, text: &str| match fixture.compiler.compile(kind, text).unwrap_err() {
         ConstraintError::Grammar { reason, .. } => reason,
         other => panic!("{other}"),
     };
-    let schema = |text| wrong(GrammarKind::JsonSchema, text);
-    assert!(schema(r#"{"not": {}}"#).contains("not"));
-    assert!(schema(r#"{"type": "array", "uniqueItems": true}"#).contains("uniqueItems"));
-    assert!(schema(r#"{"type": "string", "format": "color"}"#).contains("color"));
-    assert!(schema(r##"{"$ref": "#/$defs/none"}"##).contains("none"));
-    assert!(schema("false").contains("false"));
-    schema("{");
-    schema("7");
-    wrong(GrammarKind::Regex, "(a");
+    wrong(GrammarKind::JsonSchema, "{");
+    for (text, told) in [
+        (r#"{"not": {}}"#, "`not` at #: it is not supported"),
+        (
+            r#"{"properties": {"a/b": {"items": {"type": "array", "uniqueItems": true}}}}"#,
+            "`uniqueItems` at #/properties/a~1b/items: it is not supported",
+        ),
+        (
+            r##"{"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"type": "null"}, {"pattern": "(?=x)"}]}}}"##,
+            "`pattern` at #/$defs/a/anyOf/1: look-around, including look-ahead and look-behind, is not supported",
+        ),
+        (r#"{"items": {"pattern": "\\bx"}}"#, "`pattern` at #/items: word boundaries"),
+        (r#"{"patternProperties": {"(": {}}}"#, "`patternProperties` at #: unclosed group, in \"(\""),
+        (r#"{"oneOf": [{"type": "integer"}, {"minimum": 2}]}"#, "`oneOf` at #: more than one of its schemas"),
+        (r##"{"$ref": "#/$defs/none"}"##, "`$ref` at #: "),
+        (r##"{"$ref": "#"}"##, "`$ref` at #: it allows no text"),
+        (r#"{"allOf": [{"type": "string"}, {"type": "null"}]}"#, "`allOf` at #: no JSON satisfies it"),
+        ("false", "#: no JSON satisfies it"),
+        ("7", "#: schema must be an object or boolean"),
+    ] {
+        let error = fixture.compiler.compile(GrammarKind::JsonSchema, text).unwrap_err();
+        assert!(matches!(error, ConstraintError::Schema { .. }), "{text}: {error}");
+        let error = error.to_string();
+        assert!(error.starts_with(&format!("the JSON schema cannot be used: {told}")), "{text}: {error}");
+    }
+    for (text, told) in [
+        ("(a", "unclosed group, in \"(a\""),
+        (r"\bfoo", r"word boundaries (\b, \B) are not supported"),
+        ("(?=a)b", "look-around, including look-ahead and look-behind, is not supported, in \"(?=a)b\""),
+        ("a$b", "^ and $ are supported at the ends alone"),
+    ] {
+        assert_eq!(wrong(GrammarKind::Regex, text), told);
+    }
     wrong(GrammarKind::Lark, "start: nothing");
     wrong(GrammarKind::Lark, "");
     wrong(GrammarKind::Gbnf, "root ::= nothing");

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::Model;
+use ollm_runtime::ops::KvType;
 use ollm_runtime::plugin::schema::DecoderKind;
+use ollm_runtime::session::Session;
 use ollm_tests::c_programs::chat_file;
 use ollm_tests::http::{Server, read};
 use ollm_tests::{ollm_run, plugins};
@@ -265,6 +267,150 @@ fn answers_keep_to_schemas_and_tools_are_called() {
     assert_eq!(server.post("/v1/chat/completions", &body).json()["error"]["param"], "tool_choice");
 }
 
+/// Where a tool's schema has what cannot be expressed, any JSON may stand there, unless the tool is
+/// strict; a format of the answer has to be expressed.
+#[test]
+fn what_cannot_be_expressed_is_left_out_or_named() {
+    let server = start(&[]);
+    let schema = json!({
+        "type": "object", "required": ["x", "tags"],
+        "properties": {
+            "x": { "type": "boolean" },
+            "tags": { "type": "array", "uniqueItems": true, "maxItems": 1, "items": { "enum": ["a"] } },
+            "link": { "type": "string", "format": "uri-reference" },
+        },
+    });
+    let ask = |strict: bool, choice: &str| {
+        let function = json!({ "name": "f", "parameters": schema, "strict": strict });
+        server.post(
+            "/v1/chat/completions",
+            &json!({
+                "messages": [{ "role": "user", "content": "hi" }], "seed": 5, "max_tokens": 300,
+                "tools": [{ "type": "function", "function": function }], "tool_choice": choice,
+            }),
+        )
+    };
+    assert_eq!(ask(false, "auto").status, 200);
+    let reply = ask(false, "required").json();
+    let call = &reply["choices"][0]["message"]["tool_calls"][0]["function"];
+    let arguments: Value = serde_json::from_str(call["arguments"].as_str().unwrap()).unwrap();
+    assert!(arguments["x"].is_boolean() && arguments["tags"].is_array(), "{reply}");
+    let format = json!({ "type": "json_schema", "json_schema": { "schema": schema } });
+    let formatted = server.post("/v1/completions", &json!({ "prompt": "x", "response_format": format }));
+    for (reply, param) in [(ask(true, "auto"), "tools"), (formatted, "response_format")] {
+        let error = &reply.json()["error"];
+        assert_eq!((reply.status, &error["param"]), (400, &json!(param)), "{error}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("`uniqueItems` at #/properties/tags: it is not supported"), "{message}");
+    }
+}
+
+/// A schema that takes long to compile.
+fn heavy() -> Value {
+    let mut part = json!({ "type": "string" });
+    for _ in 0..9 {
+        part = json!({ "anyOf": [
+            { "type": "object", "properties": { "a": part }, "required": ["a"] }, { "type": "array", "items": part },
+        ] });
+    }
+    let format = json!({ "type": "json_schema", "json_schema": { "schema": part } });
+    json!({ "prompt": "x", "max_tokens": 1, "response_format": format })
+}
+
+/// Requests without a grammar never wait for one, and no grammar is compiled for who has gone.
+#[test]
+fn grammars_hold_nobody_up() {
+    let server = start(&[]);
+    let plain = || server.json("/v1/completions", &json!({ "prompt": "x", "max_tokens": 1 }));
+    let begin = Instant::now();
+    server.json("/v1/completions", &heavy());
+    let long = begin.elapsed();
+    let body = heavy().to_string();
+    let gone: Vec<_> = (0..24).map(|_| server.send("POST", "/v1/completions", &[], body.as_bytes())).collect();
+    server.wait_for("ollm_waiting_requests", |count| count > 12);
+    let begin = Instant::now();
+    plain();
+    assert!(begin.elapsed() < 3 * long, "{:?} beside grammars of {long:?}", begin.elapsed());
+    drop(gone);
+    let begin = Instant::now();
+    server.wait_for("ollm_waiting_requests", |count| count == 0);
+    server.json("/v1/completions", &heavy());
+    assert!(begin.elapsed() < 8 * long, "{:?} behind grammars of {long:?}", begin.elapsed());
+}
+
+/// A context whose KV cache takes most of a megabyte, and not all of it.
+fn context_of_most_of_a_megabyte() -> usize {
+    let model = Model::open(Path::new(&files().0)).unwrap();
+    let bytes = |context| Session::kv_needed(model.config(), KvType::F16, context, context, 1);
+    (64..)
+        .step_by(64)
+        .find(|&context| bytes(context) > 800_000)
+        .inspect(|&context| assert!(bytes(context) < 1_000_000))
+        .unwrap()
+}
+
+#[test]
+fn what_has_no_memory_waits_or_is_refused() {
+    let context = context_of_most_of_a_megabyte().to_string();
+    let server = start(&["-c", &context, "--kv-memory", "1"]);
+    let refused = server.post("/v1/completions", &json!({ "prompt": "x", "n": 64 }));
+    assert_eq!((refused.status, &refused.json()["error"]["code"]), (400, &json!("kv_memory_exceeded")));
+    // One answer that may fill the context leaves no room for another, but for a short one.
+    let endless = endless().to_string();
+    let first = server.send("POST", "/v1/completions", &[], endless.as_bytes());
+    server.wait_for("ollm_running_sequences", |count| count == 1);
+    server.json("/v1/completions", &json!({ "prompt": "x", "max_tokens": 1 }));
+    let second = server.send("POST", "/v1/completions", &[], endless.as_bytes());
+    server.wait_for("ollm_waiting_requests", |count| count == 1);
+    assert_eq!(server.metric("ollm_running_sequences"), 1);
+    drop(first);
+    server.wait_for("ollm_waiting_requests", |count| count == 0);
+    server.wait_for("ollm_running_sequences", |count| count == 1);
+    drop(second);
+    server.wait_for("ollm_running_sequences", |count| count == 0);
+    // A context that has no room is shortened.
+    let server = start(&["-c", "1000000", "--kv-memory", "1"]);
+    let models = server.get("/v1/models").json();
+    let shortened = models["data"][0]["ollm"]["context"].as_u64().unwrap();
+    assert!((64..1_000_000).contains(&shortened), "{shortened}");
+}
+
+/// What is kept of earlier texts makes room for new ones.
+#[test]
+fn kept_prefixes_are_bounded_by_their_bytes() {
+    let context = context_of_most_of_a_megabyte();
+    let prompt: Vec<u32> = (0..context as u32 / 2).map(|i| 10 + i % 7).collect();
+    let other: Vec<u32> = (0..context as u32 / 2).map(|i| 20 + i % 7).collect();
+    let ask = |server: &Server, prompt: &[u32], tokens: usize| {
+        let reply = server.json("/v1/completions", &json!({ "prompt": prompt, "max_tokens": tokens, "seed": 1 }));
+        reply["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap()
+    };
+    let context_text = context.to_string();
+    for (memory, is_kept) in [("1", false), ("64", true)] {
+        let server = start(&["-c", &context_text, "--kv-memory", memory]);
+        assert_eq!(ask(&server, &prompt, 1), 0);
+        assert!(ask(&server, &prompt, 1) > 0);
+        ask(&server, &other, context);
+        assert_eq!(ask(&server, &prompt, 1) > 0, is_kept, "{memory} MB");
+    }
+}
+
+/// Works take turns: an embedding does not wait for the end of a search.
+#[test]
+fn a_search_holds_no_other_work_up() {
+    let server = start(&[]);
+    let search = json!({
+        "prompt": "x", "max_tokens": 1000, "strategy": "vote", "answer": "text", "temperature": 1,
+        "expand": "sample:32:1.5", "logit_bias": end_banned(),
+    });
+    let search = server.send("POST", "/v1/ollm/search", &[], search.to_string().as_bytes());
+    server.wait_for("ollm_running_sequences", |count| count == 1);
+    server.json("/v1/embeddings", &json!({ "input": ["some words", "others"] }));
+    assert_eq!(server.metric("ollm_running_sequences"), 1);
+    drop(search);
+    server.wait_for("ollm_running_sequences", |count| count == 0);
+}
+
 #[test]
 fn options_searches_suggestions_and_embeddings() {
     let server = start(&[]);
@@ -358,9 +504,21 @@ fn what_is_wrong_is_told_in_the_shape_of_the_api() {
         (json!({ "response_format": { "type": "xml" } }), 400, "response_format.type"),
         (
             json!({ "response_format": { "type": "json_schema", "json_schema": { "schema": { "type": "x" } } } }),
-            422,
+            400,
             "response_format",
         ),
+        (
+            json!({ "response_format": { "type": "json_schema", "json_schema": { "schema": { "$ref": "#" } } } }),
+            400,
+            "response_format",
+        ),
+        (json!({ "messages": [{ "role": "king", "content": "x" }] }), 400, "messages[0].role"),
+        (json!({ "messages": [{ "role": "user", "content": null }] }), 400, "messages[0].content"),
+        (json!({ "messages": [{ "role": "assistant", "content": null }] }), 400, "messages[0].content"),
+        (json!({ "messages": [3] }), 400, "messages[0]"),
+        (json!({ "reasoning_effort": 3 }), 400, "reasoning_effort"),
+        (json!({ "verbosity": {} }), 400, "verbosity"),
+        (json!({ "stream_options": { "include_usage": true } }), 400, "stream_options"),
         (json!({ "tool_choice": "required" }), 400, "tool_choice"),
         (json!({ "tools": [{ "type": "function" }] }), 400, "tools"),
         (json!({ "tools": 3 }), 400, "tools"),
@@ -391,6 +549,12 @@ fn what_is_wrong_is_told_in_the_shape_of_the_api() {
     let messages = json!([{ "role": "developer", "content": "be kind" }, { "role": "user", "content": parts }]);
     let by_default = json!({ "messages": messages, "functions": [], "function_call": "none", "modalities": ["text"] });
     assert_eq!(chat(by_default).status, 200);
+    let refusal = json!([{ "type": "refusal", "refusal": "I will not say it." }]);
+    let messages = json!([
+        { "role": "user", "content": "hi" }, { "role": "assistant", "content": refusal },
+        { "role": "assistant", "content": null, "refusal": "no" }, { "role": "user", "content": "oh" },
+    ]);
+    assert_eq!(chat(json!({ "messages": messages, "reasoning_effort": "low", "verbosity": "high" })).status, 200);
     // What is not known is no error, nor is null.
     assert_eq!(chat(json!({ "user": "me", "store": true, "whatever": {}, "stop": null })).status, 200);
     let long = chat(json!({ "messages": [{ "role": "user", "content": "word ".repeat(99) }] }));
@@ -425,6 +589,22 @@ fn what_is_wrong_is_told_in_the_shape_of_the_api() {
         let reply = server.ask("POST", "/v1/completions", &[], body);
         assert_eq!((reply.status, &reply.json()["error"]["code"]), (400, &json!("invalid_json")), "{body:?}");
     }
+    for (path, field) in [("search", "prompt"), ("suggest", "prompt"), ("tokenize", "prompt")] {
+        let reply = server.post(&format!("/v1/ollm/{path}"), &json!({ (field): "x", "stream": true }));
+        assert_eq!((reply.status, &reply.json()["error"]["param"]), (400, &json!("stream")), "{path}");
+    }
+    // Of nothing, nothing: both are allowed.
+    let none = server.json("/v1/completions", &json!({ "prompt": "x", "max_tokens": 0 }));
+    assert_eq!((text(&none), &none["choices"][0]["finish_reason"]), ("", &json!("length")));
+    assert_eq!(none["usage"]["completion_tokens"], 0);
+    let begun = server.json("/v1/completions", &json!({ "prompt": "", "max_tokens": 2, "ollm": {} }));
+    assert_eq!(begun["usage"]["prompt_tokens"], 1);
+    let compressed = server.ask("POST", "/v1/completions", &["Content-Encoding: gzip"], b"{}");
+    assert_eq!(compressed.status, 415);
+    let host = server.ask("GET", "/health", &["Host: localhost", "Host: localhost"], b"");
+    assert_eq!(host.status, 400);
+    let head = format!("X: {}", "a".repeat(100 << 10));
+    assert_eq!(server.ask("GET", "/health", &[&head], b"").status, 431);
     let huge = server.ask("POST", "/v1/completions", &[], &vec![b' '; 10 << 20]);
     assert_eq!((huge.status, &huge.json()["error"]["code"]), (413, &json!("body_too_large")));
     let mut stream = server.connect();
@@ -435,7 +615,7 @@ fn what_is_wrong_is_told_in_the_shape_of_the_api() {
 
 #[test]
 fn only_who_may_ask_is_answered() {
-    let local = start(&["--cors", "https://a.example"]);
+    let local = start(&["--cors", "https://a.example/", "--host", "localhost"]);
     let status = |headers: &[&str]| local.ask("GET", "/v1/models", headers, b"").status;
     assert_eq!(status(&["Host: localhost:1"]), 200);
     assert_eq!(status(&["Host: rebound.example"]), 403);
@@ -450,14 +630,26 @@ fn only_who_may_ask_is_answered() {
     let status = |path: &str, headers: &[&str]| keyed.ask("GET", path, headers, b"").status;
     assert_eq!(status("/v1/models", &[]), 401);
     assert_eq!(status("/metrics", &["Authorization: Bearer sesam"]), 401);
-    assert_eq!(status("/v1/models", &["Authorization: Bearer sesame", "Host: far.example"]), 200);
+    assert_eq!(status("/v1/models", &["Authorization: bearer sesame", "Host: far.example"]), 200);
     assert_eq!(status("/health", &[]), 200);
 
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("serve-key");
+    fs::write(&file, "sesame\n").unwrap();
+    let keyed = start(&["--api-key-file", file.to_str().unwrap()]);
+    assert_eq!(keyed.ask("GET", "/v1/models", &["Authorization: Bearer sesame"], b"").status, 200);
+    assert_eq!(keyed.get("/v1/models").status, 401);
+
     let (model, _) = files();
-    let output =
-        std::process::Command::new(ollm_run()).args(["serve", "-m", model, "--host", "0.0.0.0"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--api-key"));
+    for (args, told) in [
+        (&["--host", "0.0.0.0"][..], "OLLM_API_KEY"),
+        (&["--cors", "a.example"], "origin"),
+        (&["--host", "a.example"], "IP address"),
+        (&["--draft", "ngram"], "--draft"),
+    ] {
+        let output = std::process::Command::new(ollm_run()).args(["serve", "-m", model]).args(args).output().unwrap();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && complaint.contains(told), "{args:?}: {complaint}");
+    }
 }
 
 /// A request that would go on for long.
@@ -516,21 +708,46 @@ fn a_client_that_does_not_read_holds_nobody_up() {
     assert_eq!(read(slow).status, 408);
 }
 
+/// A continuation whose client does not read takes no place in the batch.
+#[test]
+fn a_stalled_answer_takes_no_place() {
+    let server = start(&["-c", "4096", "--parallel", "1", "--timeout", "600"]);
+    let stream = server.send("POST", "/v1/completions", &[], endless().to_string().as_bytes());
+    server.wait_for("ollm_running_sequences", |count| count == 1);
+    server.json("/v1/completions", &json!({ "prompt": "some words", "max_tokens": 4, "seed": 1 }));
+    assert_eq!((server.metric("ollm_running_sequences"), server.metric("ollm_cancelled_total")), (1, 0));
+    drop(stream);
+}
+
+/// A client that takes a little of its answer now and then is cancelled like one that takes nothing.
+#[test]
+fn a_client_that_reads_too_slowly_is_cancelled() {
+    let server = start(&["-c", "4096", "--timeout", "4"]);
+    let mut stream = server.send("POST", "/v1/completions", &[], endless().to_string().as_bytes());
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut some = vec![0; 64 << 10];
+            while stream.read(&mut some).is_ok_and(|count| count > 0) {
+                thread::sleep(Duration::from_secs(1));
+            }
+        });
+        server.wait_for("ollm_cancelled_total", |count| count == 1);
+        reader.join().unwrap();
+    });
+}
+
 #[test]
 fn what_does_not_fit_the_queue_is_told_to_come_again() {
     let server = start(&["-c", "4096", "--parallel", "1", "--queue", "1"]);
     let endless = endless().to_string();
     let first = server.send("POST", "/v1/completions", &[], endless.as_bytes());
     server.wait_for("ollm_running_sequences", |count| count == 1);
-    // One that the engine has taken out of the queue, and one in it.
     let second = server.send("POST", "/v1/completions", &[], endless.as_bytes());
     server.wait_for("ollm_waiting_requests", |count| count == 1);
-    let third = server.send("POST", "/v1/completions", &[], endless.as_bytes());
-    server.wait_for("ollm_waiting_requests", |count| count == 2);
     let refused = server.post("/v1/completions", &json!({ "prompt": "x", "max_tokens": 1 }));
     assert_eq!((refused.status, &refused.json()["error"]["code"]), (429, &json!("queue_full")));
     assert!(refused.head.contains("retry-after: 1"));
-    drop((first, second, third));
+    drop((first, second));
     server.wait_for("ollm_waiting_requests", |count| count == 0);
     server.wait_for("ollm_running_sequences", |count| count == 0);
     server.json("/v1/completions", &json!({ "prompt": "x", "max_tokens": 1 }));

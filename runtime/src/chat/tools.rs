@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::constraint::schema::normalize;
+
 use super::error::ChatError;
 use super::message::Variables;
 
@@ -22,7 +24,7 @@ impl Tool {
         let wrong = |reason| ChatError::Variable { name: "tools".to_owned(), reason };
         let function = tool.get("function").filter(|function| function.is_object()).unwrap_or(tool);
         let name = function["name"].as_str().filter(|name| !name.is_empty());
-        let mut schema = match function.get("parameters") {
+        let mut schema: Map<String, Value> = match function.get("parameters") {
             None | Some(Value::Null) => Map::from_iter([("type".to_owned(), "object".into())]),
             Some(Value::Object(schema)) => schema.clone(),
             Some(_) => return Err(wrong("the parameters of a tool are no JSON schema")),
@@ -31,6 +33,9 @@ impl Tool {
             schema.entry("type").or_insert("object".into());
             schema.entry("additionalProperties").or_insert(false.into());
         }
+        let mut schema = Value::Object(schema);
+        normalize(&mut schema);
+        let Value::Object(schema) = schema else { return Err(wrong("the parameters of a tool are no JSON schema")) };
         Ok(Self { name: name.ok_or_else(|| wrong("a tool has no name"))?.to_owned(), schema })
     }
 

@@ -34,6 +34,15 @@ pub enum ConstraintError {
         /// What is wrong with it: which feature is not supported, or where it breaks a rule.
         reason: String,
     },
+    /// A part of a JSON schema asks for what is not supported, or for what no JSON is.
+    Schema {
+        /// Where it is, as a JSON pointer: `#/properties/a`.
+        path: String,
+        /// The keyword that makes it so, if one alone does.
+        keyword: Option<String>,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The tokens of the model cannot be constrained.
     Vocabulary {
         /// What is wrong with them.
@@ -73,6 +82,10 @@ impl fmt::Display for ConstraintError {
             Self::TooDeep { most } => write!(f, "the grammar has more than {most} brackets in brackets"),
             Self::NoThread { reason } => write!(f, "cannot start a thread to compile the grammar: {reason}"),
             Self::Grammar { kind, reason } => write!(f, "the {kind} cannot be used: {reason}"),
+            Self::Schema { path, keyword, reason } => match keyword {
+                Some(keyword) => write!(f, "the JSON schema cannot be used: `{keyword}` at {path}: {reason}"),
+                None => write!(f, "the JSON schema cannot be used: {path}: {reason}"),
+            },
             Self::Vocabulary { reason } => write!(f, "the model's tokens cannot be constrained: {reason}"),
             Self::Mismatch { grammar, model } => write!(
                 f,

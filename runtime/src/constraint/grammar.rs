@@ -20,7 +20,7 @@ const MOST_DEPTH: usize = 100;
 /// Compiles grammars for the tokens of one model. Making one takes some 50 ms for a vocabulary of
 /// 50,000 tokens; any number of threads share it.
 pub struct GrammarCompiler {
-    engine: Engine,
+    pub(super) engine: Engine,
     tokenizer: Arc<Tokenizer>,
     vocabulary: usize,
 }
@@ -52,18 +52,30 @@ impl GrammarCompiler {
     ///
     /// # Errors
     /// [`ConstraintError::Grammar`] says which feature is not supported, or where the text is
-    /// wrong; [`ConstraintError::TooLong`] of more than 256 KiB, [`ConstraintError::TooDeep`],
-    /// [`ConstraintError::NoThread`].
+    /// wrong, [`ConstraintError::Schema`] which part of a JSON schema; those of
+    /// [`GrammarCompiler::check_size`], [`ConstraintError::NoThread`].
     pub fn compile(&self, kind: GrammarKind, text: &str) -> Result<Arc<Grammar>> {
+        Self::check_size(text)?;
+        let parser = self.engine.compile(kind, text);
+        #[cfg(feature = "constraints")]
+        let parser =
+            parser.map_err(|error| if kind == GrammarKind::JsonSchema { self.located(text, error) } else { error });
+        let tokenizer = Arc::clone(&self.tokenizer);
+        Ok(Arc::new(Grammar { parser: parser?, tokenizer, vocabulary: self.vocabulary, kind }))
+    }
+
+    /// That a text is not too large to be compiled. It takes no time.
+    ///
+    /// # Errors
+    /// [`ConstraintError::TooLong`] of more than 256 KiB, [`ConstraintError::TooDeep`].
+    pub fn check_size(text: &str) -> Result<()> {
         if text.len() > MOST_BYTES {
             return Err(ConstraintError::TooLong { bytes: text.len(), most: MOST_BYTES });
         }
         if depth(text) > MOST_DEPTH {
             return Err(ConstraintError::TooDeep { most: MOST_DEPTH });
         }
-        let parser = self.engine.compile(kind, text)?;
-        let tokenizer = Arc::clone(&self.tokenizer);
-        Ok(Arc::new(Grammar { parser, tokenizer, vocabulary: self.vocabulary, kind }))
+        Ok(())
     }
 }
 

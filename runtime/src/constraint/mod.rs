@@ -20,16 +20,21 @@
 //! | `grammar` | [`GrammarCompiler`], [`Grammar`] |
 //! | `state` | [`Constraint`]: the state of one sequence |
 //! | `trigger` | the text that a constraint waits for |
+//! | `schema`, `widen` | JSON schemas as the engine is to read them; which part of one it cannot |
 //! | `engine` | the one place that knows `llguidance`: tokens as a trie, masks, forced tokens |
-//! | `engine/gbnf`, `engine/schema` | GBNF to Lark; JSON schemas as the engine is to read them |
+//! | `engine/gbnf`, `engine/message` | GBNF to Lark; the engine's messages in the user's terms |
 
 #[cfg_attr(not(feature = "constraints"), path = "no_engine.rs")]
 mod engine;
 mod error;
 mod grammar;
 mod kind;
+#[cfg(any(feature = "constraints", feature = "chat-template"))]
+pub(crate) mod schema;
 mod state;
 mod trigger;
+#[cfg(feature = "constraints")]
+mod widen;
 
 pub use error::ConstraintError;
 pub use grammar::{Grammar, GrammarCompiler};

@@ -67,6 +67,12 @@ impl LayerKvCache {
         positions.map_or(usize::MAX, |n| (n / POSITION_BLOCK).saturating_mul(block))
     }
 
+    /// Positions that a cache may have reserved when it has stored this many.
+    pub(crate) fn with_headroom(positions: usize) -> usize {
+        let chunk = (positions / 4).clamp(KEY_RUN, LARGEST).next_multiple_of(KEY_RUN);
+        positions.saturating_add(chunk + POSITION_BLOCK)
+    }
+
     fn chunk_bytes(&self, positions: usize) -> usize {
         Self::bytes_for(self.layout.heads, self.layout.kv_type, positions)
     }

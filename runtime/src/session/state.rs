@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::constraint::{Constraint, ConstraintError};
 use crate::memory;
 use crate::model::{Adapted, Config, Model, Scratch, State};
-use crate::ops::KvType;
+use crate::ops::{KvType, LayerKvCache};
 use crate::plugin::schema::PluginConfig;
 use crate::plugin::{LatentState, Plugin};
 
@@ -217,6 +217,20 @@ impl Session {
         let logits = StepCache::bytes_for(config.vocab, plugin.map_or(0, |plugin| plugin.options));
         let scratch = [batch, attention, logits].into_iter().fold(0, usize::saturating_add);
         MemoryNeeded { kv: State::bytes_for(config, options.kv_type, context), scratch }
+    }
+
+    /// Bytes of KV cache that `count` forks of a session with `shared` tokens come to hold at most,
+    /// together, when each has `tokens`.
+    pub fn kv_needed(config: &Config, kv_type: KvType, shared: usize, tokens: usize, count: usize) -> usize {
+        let of = |tokens| State::bytes_for(config, kv_type, LayerKvCache::with_headroom(tokens));
+        let own = of(tokens.saturating_sub(shared)).saturating_mul(count);
+        of(shared).saturating_add(own).min(of(tokens.max(shared)).saturating_mul(count))
+    }
+
+    /// Bytes of KV cache that these sessions hold together: memory that they share counts once.
+    pub fn kv_bytes<'s>(sessions: impl IntoIterator<Item = &'s Self>) -> usize {
+        let mut seen = HashSet::new();
+        sessions.into_iter().map(|session| session.kv_bytes_unseen(&mut seen)).sum()
     }
 
     /// Bytes that the session holds now, without the weights. Memory that forks share counts for

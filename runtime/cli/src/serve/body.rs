@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
+use hyper::header::CONTENT_ENCODING;
 use hyper::{Request, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -44,6 +45,11 @@ impl Bodies {
     /// The body of a request. One that is too long is read to its end, within reason: a client that
     /// still sends does not see the reply.
     pub(crate) async fn read(&self, request: Request<Incoming>, patience: Duration) -> Result<Read> {
+        let encoding = request.headers().get(CONTENT_ENCODING);
+        if encoding.is_some_and(|encoding| encoding != "identity") {
+            let message = "the body is compressed: send it as it is (Content-Encoding: identity)";
+            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+        }
         let late = |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time");
         tokio::time::timeout(patience, self.read_all(request.into_body())).await.map_err(late)?
     }

@@ -115,7 +115,15 @@ impl From<ChatError> for ApiError {
 
 impl From<ConstraintError> for ApiError {
     fn from(error: ConstraintError) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+        let status = match &error {
+            ConstraintError::Schema { .. }
+            | ConstraintError::Grammar { .. }
+            | ConstraintError::TooLong { .. }
+            | ConstraintError::TooDeep { .. } => StatusCode::BAD_REQUEST,
+            ConstraintError::NoThread { .. } | ConstraintError::OutOfMemory(_) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Self::new(status, error.to_string())
     }
 }
 

@@ -2,6 +2,7 @@
 //! for.
 
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
@@ -15,8 +16,32 @@ type Result<T> = std::result::Result<T, ApiError>;
 pub(crate) struct Guard {
     /// What a request has to show, if anything.
     pub(crate) key: Option<String>,
-    /// A page of another origin that may ask.
-    pub(crate) cors: Option<String>,
+    /// The pages of other origins that may ask.
+    pub(crate) cors: Option<Cors>,
+}
+
+/// Pages of other origins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cors {
+    /// All of them.
+    Any,
+    /// Those of one origin, as browsers write it.
+    Origin(String),
+}
+
+impl FromStr for Cors {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        let expected = || format!("{text:?} is no origin: give a scheme and a host, such as https://example.org, or *");
+        let origin = text.strip_suffix('/').unwrap_or(text).to_ascii_lowercase();
+        let (scheme, host) = origin.split_once("://").ok_or_else(expected)?;
+        let fits = |part: &str| !part.is_empty() && !part.contains(['/', '?', '#', '@', ' ', '*']);
+        if fits(scheme) && fits(host) { Ok(Self::Origin(origin)) } else { Err(expected()) }
+    }
 }
 
 impl Guard {
@@ -25,6 +50,9 @@ impl Guard {
     /// made to point here (DNS rebinding).
     pub(crate) fn check_source(&self, headers: &HeaderMap) -> Result<()> {
         let refused = |message: &str| Err(ApiError::new(StatusCode::FORBIDDEN, message));
+        if headers.get_all(HOST).iter().count() > 1 {
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "there is more than one header Host"));
+        }
         let host = text(headers, &HOST).unwrap_or_default();
         if self.key.is_none() && !is_loopback(host) {
             return refused(
@@ -42,7 +70,8 @@ impl Guard {
     /// That a request has the key.
     pub(crate) fn check_key(&self, headers: &HeaderMap) -> Result<()> {
         let Some(key) = &self.key else { return Ok(()) };
-        let given = text(headers, &AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
+        let given = text(headers, &AUTHORIZATION).and_then(|value| value.split_once(' '));
+        let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, key)| key);
         if is_same(given.unwrap_or_default().trim().as_bytes(), key.as_bytes()) {
             return Ok(());
         }
@@ -51,8 +80,13 @@ impl Guard {
     }
 
     /// The origin of a page that may see the reply, if it is one.
-    pub(crate) fn allowed_origin(&self, headers: &HeaderMap) -> Option<&str> {
-        self.cors.as_deref().filter(|allowed| text(headers, &ORIGIN) == Some(allowed))
+    pub(crate) fn allowed_origin<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
+        let origin = text(headers, &ORIGIN)?;
+        let is_allowed = match self.cors.as_ref()? {
+            Cors::Any => true,
+            Cors::Origin(allowed) => origin == allowed,
+        };
+        is_allowed.then_some(origin)
     }
 }
 
@@ -84,7 +118,11 @@ mod tests {
     use super::*;
 
     fn headers(list: &[(&'static str, &str)]) -> HeaderMap {
-        list.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+        let mut headers = HeaderMap::new();
+        for (name, value) in list {
+            headers.append(HeaderName::from_static(name), value.parse().unwrap());
+        }
+        headers
     }
 
     #[test]
@@ -100,7 +138,7 @@ mod tests {
 
     #[test]
     fn pages_of_others_may_not_ask() {
-        let guard = Guard { key: None, cors: Some("https://a.example".to_owned()) };
+        let guard = Guard { key: None, cors: Some("https://A.example/".parse().unwrap()) };
         let source = |list: &[(&'static str, &str)]| guard.check_source(&headers(list)).is_ok();
         assert!(source(&[("host", "localhost:1")]));
         assert!(source(&[("host", "localhost:1"), ("origin", "http://localhost:1")]));
@@ -108,13 +146,21 @@ mod tests {
         assert!(!source(&[("host", "localhost:1"), ("origin", "http://localhost:2")]));
         assert!(!source(&[("host", "localhost:1"), ("origin", "null")]));
         assert!(!source(&[("host", "evil.example")]) && !source(&[]));
+        assert!(!source(&[("host", "localhost:1"), ("host", "evil.example")]));
+        let open = Guard { key: None, cors: Some("*".parse().unwrap()) };
+        let origin = headers(&[("host", "localhost:1"), ("origin", "http://b.example")]);
+        assert!(open.check_source(&origin).is_ok());
+        assert_eq!(open.allowed_origin(&origin), Some("http://b.example"));
+        for wrong in ["", "a.example", "https://", "https://a.example/x", "https://*.example"] {
+            assert!(wrong.parse::<Cors>().is_err(), "{wrong}");
+        }
     }
 
     #[test]
     fn a_key_is_all_of_it() {
         let guard = Guard { key: Some("secret".to_owned()), cors: None };
         let key = |value: &str| guard.check_key(&headers(&[("authorization", value)])).is_ok();
-        assert!(key("Bearer secret"));
+        assert!(key("Bearer secret") && key("bearer secret") && key("BEARER  secret"));
         assert!(guard.check_source(&headers(&[("host", "far.example")])).is_ok());
         for wrong in ["secret", "Bearer ", "Bearer secre", "Bearer secrets", "Bearer Secret", "Basic secret"] {
             assert!(!key(wrong), "{wrong}");

@@ -9,7 +9,7 @@ use hyper::body::{Body, Frame, SizeHint};
 
 /// The use of a connection.
 #[derive(Debug)]
-pub(crate) struct Use(Mutex<State>);
+pub(crate) struct ConnectionActivity(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -19,13 +19,13 @@ struct State {
     since: Instant,
 }
 
-impl Default for Use {
+impl Default for ConnectionActivity {
     fn default() -> Self {
         Self(Mutex::new(State { requests: 0, since: Instant::now() }))
     }
 }
 
-impl Use {
+impl ConnectionActivity {
     /// Whether nothing is being answered, and has not been for so long.
     pub(crate) fn is_idle(&self, long: Duration) -> bool {
         self.read(|state| state.requests == 0 && state.since.elapsed() >= long)
@@ -39,16 +39,16 @@ impl Use {
 
 /// A request that is being answered, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Busy(Arc<Use>);
+pub(crate) struct RequestGuard(Arc<ConnectionActivity>);
 
-impl Busy {
-    pub(crate) fn new(of: &Arc<Use>) -> Self {
+impl RequestGuard {
+    pub(crate) fn new(of: &Arc<ConnectionActivity>) -> Self {
         of.read(|state| state.requests += 1);
         Self(Arc::clone(of))
     }
 }
 
-impl Drop for Busy {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         self.0.read(|state| {
             state.requests -= 1;
@@ -58,18 +58,18 @@ impl Drop for Busy {
 }
 
 /// The body of an answer; until it is gone the connection is in use.
-pub(crate) struct During<B> {
+pub(crate) struct GuardedBody<B> {
     body: B,
-    _busy: Busy,
+    _guard: RequestGuard,
 }
 
-impl<B> During<B> {
-    pub(crate) fn new(body: B, busy: Busy) -> Self {
-        Self { body, _busy: busy }
+impl<B> GuardedBody<B> {
+    pub(crate) fn new(body: B, busy: RequestGuard) -> Self {
+        Self { body, _guard: busy }
     }
 }
 
-impl<B: Body + Unpin> Body for During<B> {
+impl<B: Body + Unpin> Body for GuardedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -92,9 +92,9 @@ mod tests {
 
     #[test]
     fn a_connection_is_idle_when_all_is_answered() {
-        let of = Arc::new(Use::default());
+        let of = Arc::new(ConnectionActivity::default());
         assert!(of.is_idle(Duration::ZERO) && !of.is_idle(Duration::from_mins(1)));
-        let (first, second) = (Busy::new(&of), Busy::new(&of));
+        let (first, second) = (RequestGuard::new(&of), RequestGuard::new(&of));
         drop(first);
         assert!(!of.is_idle(Duration::ZERO));
         drop(second);

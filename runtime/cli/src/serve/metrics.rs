@@ -36,7 +36,7 @@ pub(crate) struct Metrics {
     pub(crate) generated: Number,
     /// Passes over the weights in which tokens were generated.
     pub(crate) passes: Number,
-    /// Sequences in the batch, and requests that wait for it.
+    /// Sequences in the batch, and requests that wait, from their last byte to the batch.
     pub(crate) running: Number,
     pub(crate) waiting: Number,
 }
@@ -64,7 +64,7 @@ impl Metrics {
         family("generated_tokens_total", "counter", "Generated tokens.", &[("", &self.generated)]);
         family("decode_passes_total", "counter", "Passes that generated tokens.", &[("", &self.passes)]);
         family("running_sequences", "gauge", "Sequences in the batch.", &[("", &self.running)]);
-        family("waiting_requests", "gauge", "Requests that wait for the batch.", &[("", &self.waiting)]);
+        family("waiting_requests", "gauge", "Requests that are read or wait for the batch.", &[("", &self.waiting)]);
         text
     }
 }

@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY};
 
-use super::reply::{Made as _, Reply};
+use super::reply::{Reply, ReplyExt as _};
 use crate::explorer::{FILES, File};
 
 /// What the page may load: its own files, and nothing from elsewhere.

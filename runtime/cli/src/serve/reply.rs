@@ -36,7 +36,7 @@ pub(crate) struct Events {
 }
 
 /// How replies are made.
-pub(crate) trait Made: Sized {
+pub(crate) trait ReplyExt: Sized {
     fn of(status: StatusCode, kind: &'static str, body: Bytes) -> Self;
     fn json(document: &Value) -> Self;
     fn error(error: &ApiError) -> Self;
@@ -54,7 +54,7 @@ fn event(chunk: &Value) -> String {
     format!("data: {chunk}\n\n")
 }
 
-impl Made for Reply {
+impl ReplyExt for Reply {
     fn of(status: StatusCode, kind: &'static str, body: Bytes) -> Self {
         let mut reply = Response::new(Payload::Whole(Some(body)));
         *reply.status_mut() = status;

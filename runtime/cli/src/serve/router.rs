@@ -12,16 +12,17 @@ use hyper::header::{
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 
+use super::admission::Place;
 use super::api::answer::Style;
 use super::api::embeddings::embeddings;
 use super::api::generate::generate;
 use super::api::models;
 use super::api::options::{About, about};
-use super::body::Bodies;
+use super::body::{Bodies, Read};
 use super::error::ApiError;
 use super::guard::Guard;
 use super::page;
-use super::reply::{Made as _, Reply};
+use super::reply::{Reply, ReplyExt as _};
 use super::service::Service;
 use crate::explorer::File;
 
@@ -139,14 +140,30 @@ async fn respond(app: &App, request: Request<Incoming>) -> Result<Reply> {
         Route::Health if service.is_ending() => Err(ApiError::ending()),
         Route::Health => Ok(Reply::json(&json!({ "status": "ok" }))),
         Route::Metrics => {
+            service.metrics.waiting.set(service.admission.waiting());
             Ok(Reply::of(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", service.metrics.text().into()))
         }
         Route::Models => Ok(Reply::json(&models::list(&service))),
         Route::Model(name) => models::named(&service, name).map(|model| Reply::json(&model)),
-        Route::Generate(style) => generate(service, app.bodies.read(request, app.patience).await?, style).await,
-        Route::Embeddings => embeddings(service, app.bodies.read(request, app.patience).await?).await,
-        Route::About(what) => about(service, app.bodies.read(request, app.patience).await?, what).await,
+        Route::Generate(style) => {
+            let (body, place) = admitted(app, request).await?;
+            generate(service, body, place, style).await
+        }
+        Route::Embeddings => {
+            let (body, place) = admitted(app, request).await?;
+            embeddings(service, body, place).await
+        }
+        Route::About(what) => {
+            let (body, place) = admitted(app, request).await?;
+            about(service, body, place, what).await
+        }
     }
+}
+
+/// The body of a request, and its place among those that wait.
+async fn admitted(app: &App, request: Request<Incoming>) -> Result<(Read, Place)> {
+    let body = app.bodies.read(request, app.patience).await?;
+    Ok((body, app.service.admission.admit()?))
 }
 
 /// What a browser asks before it asks for a page of another origin. That page may send what headers

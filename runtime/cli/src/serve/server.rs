@@ -1,7 +1,9 @@
 //! Connections: how many, how long, and how they end.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::idle::{Busy, During, Use};
+use super::idle::{ConnectionActivity, GuardedBody, RequestGuard};
 use super::router::{self, App};
 use super::stream::Stream;
 
@@ -49,9 +51,9 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>) -> io::Result<()
                     if !has_room && let Some(idle) = open.iter().position(Open::is_idle).and_then(|at| open.remove(at)) {
                         idle.task.abort();
                     }
-                    let use_of = Arc::new(Use::default());
-                    let task = connections.spawn(connection(stream, Arc::clone(&app), stopped.clone(), Arc::clone(&use_of)));
-                    open.push_back(Open { task, use_of });
+                    let activity = Arc::new(ConnectionActivity::default());
+                    let task = connections.spawn(connection(stream, Arc::clone(&app), stopped.clone(), Arc::clone(&activity)));
+                    open.push_back(Open { task, activity });
                 }
                 // No more descriptors, or a client that has gone: the others go on.
                 Err(_) => tokio::time::sleep(PAUSE).await,
@@ -72,38 +74,50 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>) -> io::Result<()
 /// A connection that is open.
 struct Open {
     task: AbortHandle,
-    use_of: Arc<Use>,
+    activity: Arc<ConnectionActivity>,
 }
 
 impl Open {
     /// Whether its place can be had.
     fn is_idle(&self) -> bool {
-        self.use_of.is_idle(JUST_NOW)
+        self.activity.is_idle(JUST_NOW)
     }
 }
 
-async fn connection(stream: TcpStream, app: Arc<App>, mut stopped: watch::Receiver<bool>, use_of: Arc<Use>) {
+async fn connection(
+    stream: TcpStream,
+    app: Arc<App>,
+    mut stopped: watch::Receiver<bool>,
+    activity: Arc<ConnectionActivity>,
+) {
     // Tokens go out as they come. Where that cannot be had, they go out later.
     let _ = stream.set_nodelay(true);
     let patience = app.patience;
     let service = service_fn(move |request| {
-        let (app, busy) = (Arc::clone(&app), Busy::new(&use_of));
-        async move { router::answer(app, request).await.map(|reply| reply.map(|body| During::new(body, busy))) }
+        let (app, busy) = (Arc::clone(&app), RequestGuard::new(&activity));
+        Box::pin(async move {
+            router::answer(app, request).await.map(|reply| reply.map(|body| GuardedBody::new(body, busy)))
+        })
     });
-    let mut connection = std::pin::pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(patience)
-            .max_buf_size(MOST_HEAD)
-            .serve_connection(TokioIo::new(Stream::new(stream, patience)), service)
-    );
-    // What is wrong with a connection concerns its client, who knows.
-    tokio::select! {
-        _ = connection.as_mut() => {}
-        _ = stopped.changed() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience)
+        .max_buf_size(MOST_HEAD)
+        .serve_connection(TokioIo::new(Stream::new(stream, patience)), service);
+    let served = tokio::select! {
+        served = poll_fn(|context| connection.poll_without_shutdown(context)) => Some(served),
+        _ = stopped.changed() => None,
+    };
+    let served = match served {
+        Some(served) => served,
+        None => {
+            Pin::new(&mut connection).graceful_shutdown();
+            poll_fn(|context| connection.poll_without_shutdown(context)).await
         }
+    };
+    // What is wrong with a connection concerns its client, who is told.
+    if served.is_err() {
+        connection.into_parts().io.into_inner().linger().await;
     }
 }
 

@@ -13,11 +13,12 @@ use ollm_runtime::plugin::Plugin;
 use ollm_runtime::session::SessionError;
 use ollm_runtime::tokenizer::Tokenizer;
 use serde_json::Value;
-use tokio::sync::mpsc::Sender;
-use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::UnboundedSender;
 
-use super::engine::Job;
+use super::admission::{Admission, Place};
+use super::engine::{Job, Request, Then};
 use super::error::ApiError;
+use super::memory::KvMemory;
 use super::metrics::Metrics;
 
 /// What all requests share.
@@ -37,10 +38,12 @@ pub(crate) struct Service {
     pub(crate) context: usize,
     /// Bytes of a text at most: more than the longest tokens that the context has room for.
     pub(crate) text_limit: usize,
+    pub(crate) admission: Admission,
     pub(crate) metrics: Arc<Metrics>,
     template: Result<ChatTemplate, ApiError>,
     compiler: OnceLock<GrammarCompiler>,
-    engine: Sender<Vec<Job>>,
+    engine: UnboundedSender<Request>,
+    memory: KvMemory,
     /// Of this run of the server; those of requests follow from it.
     seed: u64,
     requests: AtomicU64,
@@ -50,7 +53,9 @@ impl Service {
     pub(crate) fn new(
         name: String,
         engine: &crate::engine::Engine,
-        jobs: Sender<Vec<Job>>,
+        jobs: UnboundedSender<Request>,
+        admission: Admission,
+        memory: KvMemory,
         metrics: Arc<Metrics>,
     ) -> Self {
         let session = &engine.session;
@@ -67,10 +72,12 @@ impl Service {
             generates: session.model().config().causal,
             context: session.context(),
             text_limit: session.context().saturating_mul(longest),
+            admission,
             metrics,
             template: ChatTemplate::from_metadata(engine.metadata()).map_err(ApiError::from),
             compiler: OnceLock::new(),
             engine: jobs,
+            memory,
             seed: RandomState::new().build_hasher().finish(),
             requests: AtomicU64::new(0),
         }
@@ -111,15 +118,26 @@ impl Service {
         (self.seed >> 32).wrapping_add(self.requests.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Gives the jobs of a request to the engine, unless too many requests wait.
-    pub(crate) fn submit(&self, jobs: Vec<Job>) -> Result<(), ApiError> {
-        self.engine.try_send(jobs).map_err(|error| match error {
-            TrySendError::Full(_) => {
-                let message = "too many requests wait: try again later";
-                ApiError::new(StatusCode::TOO_MANY_REQUESTS, message).with_code("queue_full")
-            }
-            TrySendError::Closed(_) => ApiError::ending(),
-        })
+    /// A prompt and what follows it: `count` texts of at most `tokens` tokens, the prompt's
+    /// included.
+    pub(crate) fn job(&self, prompt: Vec<u32>, then: Then, tokens: usize, count: usize) -> Job {
+        let kv = self.memory.needed(prompt.len(), tokens.min(self.context), count);
+        Job { prompt, then, kv }
+    }
+
+    /// Gives the jobs of a request to the engine, unless there will never be memory for one.
+    pub(crate) fn submit(&self, jobs: Vec<Job>, place: Place) -> Result<(), ApiError> {
+        let limit = self.memory.limit();
+        if let Some(needed) = jobs.iter().map(|job| job.kv).filter(|&kv| kv > limit).max() {
+            let message = format!(
+                "the answers may need {} MB of KV cache, and there are {} MB (--kv-memory): ask for fewer, or for \
+                 shorter ones (max_tokens)",
+                needed / 1_000_000,
+                limit / 1_000_000
+            );
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, message).with_code("kv_memory_exceeded"));
+        }
+        self.engine.send(Request::new(jobs, place)).map_err(|_| ApiError::ending())
     }
 
     /// Whether nothing is generated any more.

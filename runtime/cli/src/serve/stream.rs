@@ -1,5 +1,6 @@
 //! A TCP connection whose peer has to read: where nothing can be written for too long, it is over.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,7 +8,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+/// How long a connection that is wrong stays open, and how much is read of it.
+const LINGER: Duration = Duration::from_secs(1);
+const MOST_DRAINED: usize = 1 << 20;
 
 /// A connection.
 pub(crate) struct Stream {
@@ -21,6 +26,26 @@ pub(crate) struct Stream {
 impl Stream {
     pub(crate) fn new(inner: TcpStream, patience: Duration) -> Self {
         Self { inner, patience, timer: Box::pin(sleep(patience)), waits: false }
+    }
+
+    /// Closes a connection on which the peer still sends, so that it sees the reply: what comes is
+    /// read, within reason. Else the system resets the connection, and the peer loses the reply.
+    pub(crate) async fn linger(mut self) {
+        let close = poll_fn(|context| Pin::new(&mut self.inner).poll_shutdown(context));
+        // A peer that has gone sees nothing anyway.
+        let _ = timeout(LINGER, close).await;
+        let drain = async {
+            let (mut read, mut buffer) = (0, vec![0; 16 << 10]);
+            while read < MOST_DRAINED && self.inner.readable().await.is_ok() {
+                match self.inner.try_read(&mut buffer) {
+                    Ok(0) => return,
+                    Ok(count) => read += count,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => return,
+                }
+            }
+        };
+        let _ = timeout(LINGER, drain).await;
     }
 
     /// Lets the timer run while there is no progress.

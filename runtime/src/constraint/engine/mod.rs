@@ -1,13 +1,13 @@
 //! The grammar engine `llguidance`: a model's tokens as a trie, compiled grammars, masks.
 
 mod gbnf;
-mod schema;
+mod message;
 mod words;
 
 use std::fmt;
 use std::sync::Arc;
 
-use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::api::{ParserLimits, StopReason, TopLevelGrammar};
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::{InferenceCapabilities, TokEnv};
 use llguidance::{Matcher, ParserFactory};
@@ -18,6 +18,7 @@ use crate::tokenizer::Tokenizer;
 
 use super::error::ConstraintError;
 use super::kind::GrammarKind;
+use super::schema;
 
 type Result<T, E = ConstraintError> = std::result::Result<T, E>;
 
@@ -49,7 +50,8 @@ impl Engine {
     }
 
     fn compile_here(&self, kind: GrammarKind, text: &str) -> Result<Parser> {
-        let wrong = |reason: String| ConstraintError::Grammar { kind: title(kind), reason: first_line(&reason) };
+        let wrong =
+            |reason: String| ConstraintError::Grammar { kind: title(kind), reason: message::told(kind, &reason) };
         let grammar = match kind {
             GrammarKind::JsonSchema => TopLevelGrammar::from_json_schema(schema::read(text).map_err(wrong)?),
             GrammarKind::Regex => TopLevelGrammar::from_regex(whole(text)),
@@ -57,11 +59,21 @@ impl Engine {
             GrammarKind::Gbnf => TopLevelGrammar::from_lark(gbnf::to_lark(text).map_err(wrong)?),
         };
         let matcher = Matcher::new(self.0.create_parser(grammar));
-        match matcher.get_error() {
-            Some(reason) => Err(wrong(reason)),
-            None => Ok(Parser(matcher)),
+        if let Some(reason) = matcher.get_error() {
+            return Err(wrong(reason));
         }
+        if allows_nothing(&matcher) {
+            return Err(wrong("it allows no text".to_owned()));
+        }
+        Ok(Parser(matcher))
     }
+}
+
+/// Whether no token may come first, and the text may not end either.
+fn allows_nothing(matcher: &Matcher) -> bool {
+    let mut first = matcher.deep_clone();
+    let nothing = StopReason::NoExtensionBias.to_string();
+    !first.is_stopped() && first.compute_mask().is_err_and(|error| message::first_line(&error.to_string()) == nothing)
 }
 
 /// What a message calls a grammar.
@@ -80,12 +92,6 @@ fn whole(regex: &str) -> &str {
     let stripped = regex.strip_suffix('$').unwrap_or(regex);
     let backslashes = stripped.bytes().rev().take_while(|&byte| byte == b'\\').count();
     if backslashes.is_multiple_of(2) { stripped } else { regex }
-}
-
-/// What an error says, without the dumps that follow it.
-fn first_line(reason: &str) -> String {
-    let reason = reason.split("\n<").next().unwrap_or_default();
-    reason.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A place in a grammar. Clones share what the lexer has found out.
@@ -137,7 +143,7 @@ impl Parser {
 }
 
 fn stuck(error: &impl ToString) -> ConstraintError {
-    ConstraintError::Stuck { reason: first_line(&error.to_string()) }
+    ConstraintError::Stuck { reason: message::first_line(&error.to_string()) }
 }
 
 #[cfg(test)]

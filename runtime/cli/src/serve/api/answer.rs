@@ -9,7 +9,7 @@ use ollm_runtime::tokenizer::Tokenizer;
 use serde_json::{Map, Value, json};
 
 use crate::output::number;
-use crate::serve::engine::{Event, Said};
+use crate::serve::engine::{Event, TokenEvent};
 use crate::serve::error::ApiError;
 use crate::show::option_json;
 
@@ -38,7 +38,7 @@ impl Style {
 }
 
 /// What an answer is called, and what is told with it.
-pub(crate) struct Told {
+pub(crate) struct ResponseInfo {
     pub(crate) style: Style,
     pub(crate) id: String,
     pub(crate) created: u64,
@@ -56,7 +56,7 @@ pub(crate) struct Told {
 
 /// An answer on its way.
 pub(crate) struct Answering {
-    told: Told,
+    told: ResponseInfo,
     choices: Vec<ChoiceState>,
     reused: usize,
 }
@@ -77,7 +77,7 @@ struct ChoiceState {
 
 impl Answering {
     /// An answer with a choice for each parser; none takes the text as it is.
-    pub(crate) fn new(told: Told, parsers: Vec<Option<ChatParser>>) -> Self {
+    pub(crate) fn new(told: ResponseInfo, parsers: Vec<Option<ChatParser>>) -> Self {
         let choices = parsers.into_iter().map(|parser| ChoiceState { parser, ..ChoiceState::default() }).collect();
         Self { told, choices, reused: 0 }
     }
@@ -138,7 +138,7 @@ impl Answering {
     }
 
     fn head(&self, is_chunk: bool) -> Map<String, Value> {
-        let Told { style, id, created, model, .. } = &self.told;
+        let ResponseInfo { style, id, created, model, .. } = &self.told;
         let head = json!({
             "id": id,
             "object": style.object(is_chunk),
@@ -160,8 +160,8 @@ impl Answering {
         })
     }
 
-    fn said(&mut self, said: &Said) -> Value {
-        let Told { style, tokenizer, logprobs, latents, .. } = &self.told;
+    fn said(&mut self, said: &TokenEvent) -> Value {
+        let ResponseInfo { style, tokenizer, logprobs, latents, .. } = &self.told;
         let choice = &mut self.choices[said.index];
         choice.generated += 1;
         let logprobs = if *logprobs { choice.probability(said, *style, tokenizer) } else { Value::Null };
@@ -257,7 +257,7 @@ impl ChoiceState {
     }
 
     /// The probability of a token, in the form of the style.
-    fn probability(&mut self, said: &Said, style: Style, tokenizer: &Tokenizer) -> Value {
+    fn probability(&mut self, said: &TokenEvent, style: Style, tokenizer: &Tokenizer) -> Value {
         let told = match style {
             Style::Chat => {
                 let top: Vec<Value> =
@@ -279,7 +279,7 @@ impl ChoiceState {
         probabilities(style, &[told])
     }
 
-    fn whole(self, index: usize, told: &Told) -> Value {
+    fn whole(self, index: usize, told: &ResponseInfo) -> Value {
         let logprobs = if told.logprobs { probabilities(told.style, &self.logprobs) } else { Value::Null };
         let mut choice = json!({ "index": index, "logprobs": logprobs, "finish_reason": self.finish });
         match told.style {
@@ -325,7 +325,7 @@ fn token_json(token: u32, logprob: f32, tokenizer: &Tokenizer) -> Value {
 }
 
 /// A token with its latent, and the option set that it was chosen from.
-fn step_json(said: &Said, tokenizer: &Tokenizer) -> Value {
+fn step_json(said: &TokenEvent, tokenizer: &Tokenizer) -> Value {
     let mut step = json!({
         "token": said.step.token,
         "text": said.text,

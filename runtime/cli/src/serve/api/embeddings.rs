@@ -6,10 +6,11 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 
 use crate::output::number;
+use crate::serve::admission::Place;
 use crate::serve::body::Read;
-use crate::serve::engine::{Job, Task, Then};
+use crate::serve::engine::{Task, Then};
 use crate::serve::error::ApiError;
-use crate::serve::reply::{Made as _, Reply};
+use crate::serve::reply::{Reply, ReplyExt as _};
 use crate::serve::service::Service;
 
 use super::fields::{Fields, parse};
@@ -18,15 +19,16 @@ use super::prompt::{Purpose, check_whole, texts};
 type Result<T> = std::result::Result<T, ApiError>;
 
 /// What was asked for.
-struct Asked {
+struct EmbeddingRequest {
     texts: Vec<Vec<u32>>,
     base64: bool,
 }
 
 /// The hidden states of each text, pooled as the model's file says, with a norm of 1.
-pub(crate) async fn embeddings(service: Arc<Service>, body: Read) -> Result<Reply> {
+pub(crate) async fn embeddings(service: Arc<Service>, body: Read, place: Place) -> Result<Reply> {
     let shared = Arc::clone(&service);
-    let Asked { texts, base64 } = super::blocking(move || read(&shared, &body)).await?;
+    let EmbeddingRequest { texts, base64 } = service.admission.readers.run(move |_| read(&shared, &body)).await?;
+    let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
     let tokens: usize = texts.iter().map(Vec::len).sum();
     let (work, heard) = Task::boxed(move |mut session, between| {
         let mut embeddings = Vec::with_capacity(texts.len());
@@ -39,7 +41,7 @@ pub(crate) async fn embeddings(service: Arc<Service>, body: Read) -> Result<Repl
         }
         Ok(embeddings)
     });
-    service.submit(vec![Job { prompt: Vec::new(), then: Then::Work(work) }])?;
+    service.submit(vec![service.job(Vec::new(), Then::Work(work), longest, 1)], place)?;
     let embeddings = heard.await.map_err(|_| ApiError::stopped())??;
     let one = |(index, embedding): (usize, Vec<f32>)| {
         let embedding: Value = if base64 {
@@ -57,7 +59,7 @@ pub(crate) async fn embeddings(service: Arc<Service>, body: Read) -> Result<Repl
     })))
 }
 
-fn read(service: &Service, body: &[u8]) -> Result<Asked> {
+fn read(service: &Service, body: &[u8]) -> Result<EmbeddingRequest> {
     let body = parse(body)?;
     let fields = Fields::new(&body);
     service.check_model(&fields)?;
@@ -71,5 +73,5 @@ fn read(service: &Service, body: &[u8]) -> Result<Asked> {
         Some("base64") => true,
         Some(_) => return Err(fields.invalid("encoding_format", "it must be float or base64")),
     };
-    Ok(Asked { texts, base64 })
+    Ok(EmbeddingRequest { texts, base64 })
 }

@@ -3,23 +3,25 @@
 use std::sync::Arc;
 
 use ollm_runtime::branches::{SearchOptions, search};
-use ollm_runtime::chat::ChatParser;
+use ollm_runtime::constraint::Constraint;
 use ollm_runtime::generate::Reason;
 use ollm_runtime::sampler::Sampler;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::search::document;
+use crate::serve::admission::Place;
 use crate::serve::body::Read;
-use crate::serve::engine::{Answer, Choice, Event, Job, Task, Then};
+use crate::serve::engine::{Answer, Choice, Event, Task, Then};
 use crate::serve::error::ApiError;
-use crate::serve::reply::{Made as _, Reply};
+use crate::serve::reply::{Reply, ReplyExt as _};
 use crate::serve::service::{Service, now};
 
-use super::answer::{Answering, Style, Told};
+use super::answer::{Answering, ResponseInfo, Style};
 use super::fields::{Fields, parse};
+use super::grammar::{self, Grammar};
 use super::latents::Latents;
-use super::prompt::{self, Asked, MOST_TEXTS};
+use super::prompt::{self, MOST_TEXTS, ParsedPrompt};
 use super::sampling::Sampling;
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -46,24 +48,25 @@ const UNSUPPORTED: [(&str, &str, &str); 8] = [
 
 /// A request that was read.
 struct Prepared {
-    prompts: Vec<Asked>,
+    prompts: Vec<ParsedPrompt>,
     sampling: Sampling,
     latents: Latents,
-    told: Told,
+    told: ResponseInfo,
     stream: bool,
 }
 
 /// Answers a request.
-pub(crate) async fn generate(service: Arc<Service>, body: Read, style: Style) -> Result<Reply> {
+pub(crate) async fn generate(service: Arc<Service>, body: Read, place: Place, style: Style) -> Result<Reply> {
     service.check_generates()?;
     let shared = Arc::clone(&service);
-    let prepared = super::blocking(move || prepare(&shared, &body, style)).await?;
+    let (prepared, grammar) = service.admission.readers.run(move |_| prepare(&shared, &body, style)).await?;
+    let constraint = grammar::compile(&service, grammar).await?;
     if prepared.latents.strategy.is_some() {
-        return searched(&service, prepared).await;
+        return searched(&service, prepared, constraint, place).await;
     }
     let stream = prepared.stream;
     let (events, mut heard) = mpsc::channel(EVENTS);
-    let mut answering = submit(&service, prepared, &events)?;
+    let mut answering = submit(&service, prepared, constraint.as_ref(), &events, place)?;
     drop(events);
     // What fails before the first token has a status of its own.
     let first = heard.recv().await.ok_or_else(ApiError::stopped)?;
@@ -80,7 +83,7 @@ pub(crate) async fn generate(service: Arc<Service>, body: Read, style: Style) ->
     Ok(Reply::json(&answering.whole()))
 }
 
-fn prepare(service: &Service, body: &[u8], style: Style) -> Result<Prepared> {
+fn prepare(service: &Service, body: &[u8], style: Style) -> Result<(Prepared, Option<Grammar>)> {
     let body = parse(body)?;
     let fields = Fields::new(&body);
     service.check_model(&fields)?;
@@ -96,19 +99,24 @@ fn prepare(service: &Service, body: &[u8], style: Style) -> Result<Prepared> {
         }
         Style::Text => fields.integer("logprobs", 0..=MOST_ALTERNATIVES_OF_TEXT)?,
     };
-    let sampling = Sampling::read(&fields, service, alternatives.unwrap_or(0))?;
+    let fewest = if style == Style::Chat { 1 } else { 0 };
+    let sampling = Sampling::read(&fields, service, alternatives.unwrap_or(0), fewest)?;
     Sampler::new(sampling.options.clone())?;
     let latents = Latents::read(&fields, service)?;
-    let prompts = match style {
-        Style::Chat => vec![prompt::chat(&fields, service)?],
+    let (prompts, grammar) = match style {
+        Style::Chat => prompt::chat(&fields, service).map(|(asked, grammar)| (vec![asked], grammar))?,
         Style::Text => prompt::plain(&fields, service)?,
     };
     prompts.iter().try_for_each(|asked| prompt::check_room(&asked.tokens, service))?;
     if prompts.len() * sampling.count > MOST_TEXTS {
         return Err(fields.invalid("n", format!("{} prompts have more than {MOST_TEXTS} choices so", prompts.len())));
     }
+    let stream = fields.flag("stream")?;
     let stream_options = fields.object("stream_options")?;
-    let told = Told {
+    if stream_options.is_some() && !stream {
+        return Err(fields.invalid("stream_options", "stream must be true then"));
+    }
+    let told = ResponseInfo {
         style,
         id: service.next_id(style.id()),
         created: now(),
@@ -119,8 +127,7 @@ fn prepare(service: &Service, body: &[u8], style: Style) -> Result<Prepared> {
         stream_usage: stream_options.map_or(Ok(false), |options| options.flag("include_usage"))?,
         tokenizer: Arc::clone(&service.tokenizer),
     };
-    let stream = fields.flag("stream")?;
-    Ok(Prepared { prompts, sampling, latents, told, stream })
+    Ok((Prepared { prompts, sampling, latents, told, stream }, grammar))
 }
 
 fn check_supported(fields: &Fields<'_>) -> Result<()> {
@@ -131,10 +138,17 @@ fn check_supported(fields: &Fields<'_>) -> Result<()> {
 }
 
 /// Gives the prompts to the engine.
-fn submit(service: &Service, prepared: Prepared, events: &mpsc::Sender<Event>) -> Result<Answering> {
+fn submit(
+    service: &Service,
+    prepared: Prepared,
+    constraint: Option<&Constraint>,
+    events: &mpsc::Sender<Event>,
+    place: Place,
+) -> Result<Answering> {
     let Prepared { prompts, sampling, latents, told, .. } = prepared;
     let (mut jobs, mut parsers) = (Vec::new(), Vec::new());
-    for Asked { tokens, parser, constraint } in prompts {
+    let limit = sampling.limit.unwrap_or(service.context);
+    for ParsedPrompt { tokens, parser } in prompts {
         let mut choices = Vec::with_capacity(sampling.count);
         for place in 0..sampling.count {
             let mut options = sampling.options.clone();
@@ -148,20 +162,26 @@ fn submit(service: &Service, prepared: Prepared, events: &mpsc::Sender<Event>) -
         }
         let answer = Answer {
             choices,
-            constraint,
-            limit: sampling.limit.unwrap_or(service.context),
+            constraint: constraint.cloned(),
+            limit,
             stops: sampling.stops.clone(),
             show: latents.show,
             events: events.clone(),
         };
-        jobs.push(Job { prompt: tokens, then: Then::Answer(answer) });
+        let most = tokens.len().saturating_add(limit);
+        jobs.push(service.job(tokens, Then::Answer(answer), most, sampling.count));
     }
-    service.submit(jobs)?;
+    service.submit(jobs, place)?;
     Ok(Answering::new(told, parsers))
 }
 
 /// Answers by a search over branches. Its text comes at once, when it is found.
-async fn searched(service: &Arc<Service>, prepared: Prepared) -> Result<Reply> {
+async fn searched(
+    service: &Arc<Service>,
+    prepared: Prepared,
+    constraint: Option<Constraint>,
+    place: Place,
+) -> Result<Reply> {
     let Prepared { mut prompts, sampling, latents, told, stream } = prepared;
     let (Some(strategy), Some(asked), true) =
         (latents.strategy, prompts.pop(), prompts.is_empty() && sampling.count == 1)
@@ -170,9 +190,10 @@ async fn searched(service: &Arc<Service>, prepared: Prepared) -> Result<Reply> {
     };
     let limit = sampling.limit.unwrap_or(service.context).min(service.context - asked.tokens.len());
     let options = latents.search(service, strategy, &sampling, limit);
-    let (answer, heard) = begin_search(service, asked, options)?;
+    let ParsedPrompt { tokens, parser } = asked;
+    let heard = begin_search(service, tokens, constraint, options, place)?;
     let (text, generated, reason, document) = heard.await.map_err(|_| ApiError::stopped())??;
-    let mut answering = Answering::new(Told { latents: false, logprobs: false, ..told }, vec![answer]);
+    let mut answering = Answering::new(ResponseInfo { latents: false, logprobs: false, ..told }, vec![parser]);
     answering.count(generated);
     let mut chunks = answering.begin();
     chunks.extend(answering.take(Event::Done { index: 0, reason, rest: text })?);
@@ -191,13 +212,16 @@ async fn searched(service: &Arc<Service>, prepared: Prepared) -> Result<Reply> {
 /// What a search finds: the text, how many tokens were generated, how it ended, and all of it.
 type Found = (String, usize, Reason, Value);
 
-/// Begins a search; gives the parser of its answer, and where it comes.
+/// Begins a search; gives where its answer comes.
 fn begin_search(
     service: &Arc<Service>,
-    asked: Asked,
+    prompt: Vec<u32>,
+    constraint: Option<Constraint>,
     options: SearchOptions,
-) -> Result<(Option<ChatParser>, oneshot::Receiver<Result<Found>>)> {
-    let (tokenizer, constraint) = (Arc::clone(&service.tokenizer), asked.constraint);
+    place: Place,
+) -> Result<oneshot::Receiver<Result<Found>>> {
+    let tokenizer = Arc::clone(&service.tokenizer);
+    let (most, count) = super::branches_of(service, &prompt, &options);
     let (work, heard) = Task::boxed(move |mut session, between| {
         session.set_constraint(constraint)?;
         let (branches, found) = search(&session, &tokenizer, &options, &mut |_| super::flow(between()))?;
@@ -206,6 +230,6 @@ fn begin_search(
             if best.end.as_ref().is_some_and(|end| end.name() == "length") { Reason::Limit } else { Reason::End };
         Ok((best.text.clone(), branches.generated(), reason, document(&branches, &found, &options)))
     });
-    service.submit(vec![Job { prompt: asked.tokens, then: Then::Work(work) }])?;
-    Ok((asked.parser, heard))
+    service.submit(vec![service.job(prompt, Then::Work(work), most, count)], place)?;
+    Ok(heard)
 }

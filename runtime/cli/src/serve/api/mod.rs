@@ -7,6 +7,7 @@
 //! | `options` | option sets, searches, suggestions, tokens |
 //! | `fields` | reads fields, and names what is wrong |
 //! | `prompt`, `tools` | what is asked, and with which tools |
+//! | `grammar` | what an answer keeps to: read with the prompt, compiled after it |
 //! | `sampling`, `latents` | how tokens and latents are chosen |
 //! | `answer` | answers in `OpenAI`'s shapes, whole and in chunks |
 
@@ -14,6 +15,7 @@ pub(crate) mod answer;
 pub(crate) mod embeddings;
 mod fields;
 pub(crate) mod generate;
+mod grammar;
 mod latents;
 pub(crate) mod models;
 pub(crate) mod options;
@@ -23,16 +25,19 @@ mod tools;
 
 use std::ops::ControlFlow;
 
-use super::error::ApiError;
+use ollm_runtime::branches::{SearchOptions, Strategy};
 
-/// Does what takes longer than a moment beside the threads that answer.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
-    let failed = |_| ApiError::new(hyper::StatusCode::INTERNAL_SERVER_ERROR, "the request made the server fail");
-    tokio::task::spawn_blocking(work).await.map_err(failed)?
-}
+use super::service::Service;
 
 fn flow(goes_on: bool) -> ControlFlow<()> {
     if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+}
+
+/// Tokens of a branch of a search, those of the prompt included, and branches, at most.
+fn branches_of(service: &Service, prompt: &[u32], options: &SearchOptions) -> (usize, usize) {
+    let latents = service.plugin.as_ref().map_or(0, |plugin| plugin.option_count());
+    let expanded = options.expansion.count(latents).max(1);
+    // A beam expands each branch that it keeps.
+    let kept = if options.strategy == Strategy::Beam { options.width } else { 1 };
+    (prompt.len().saturating_add(options.branches.limit), kept.saturating_mul(expanded))
 }

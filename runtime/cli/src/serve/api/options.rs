@@ -13,17 +13,19 @@ use ollm_runtime::session::{Session, SessionError};
 use serde_json::{Value, json};
 
 use crate::search::document;
+use crate::serve::admission::{Place, Waiter};
 use crate::serve::body::Read;
-use crate::serve::engine::{Between, Job, Task, Then};
+use crate::serve::engine::{Between, Task, Then};
 use crate::serve::error::ApiError;
-use crate::serve::reply::{Made as _, Reply};
+use crate::serve::reply::{Reply, ReplyExt as _};
 use crate::serve::service::Service;
 use crate::suggest::suggestions_json;
 
 use super::answer::options_json;
 use super::fields::{Fields, parse};
+use super::grammar::{self, Grammar};
 use super::latents::{Latents, MOST_SHOWN};
-use super::prompt::{self, Asked, check_room};
+use super::prompt::{self, ParsedPrompt, check_room};
 use super::sampling::Sampling;
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -45,65 +47,77 @@ pub(crate) enum About {
 }
 
 /// Answers a request about a prompt.
-pub(crate) async fn about(service: Arc<Service>, body: Read, what: About) -> Result<Reply> {
+pub(crate) async fn about(service: Arc<Service>, body: Read, place: Place, what: About) -> Result<Reply> {
     if !matches!(what, About::Tokens) {
         service.check_generates()?;
     }
     let shared = Arc::clone(&service);
-    let (prompt, answer) = super::blocking(move || {
+    let read = move |_: &Waiter| {
         let body = parse(&body)?;
         let fields = Fields::new(&body);
         shared.check_model(&fields)?;
-        let asked = read_prompt(&fields, &shared)?;
-        let answer: Answer = match what {
-            About::Tokens => return Ok((tokens(&asked, &shared), None)),
-            About::Options => options(&fields, &shared)?,
-            About::Search => searched(&fields, &shared, &asked)?,
-            About::Suggest => suggested(&fields, &shared)?,
+        if fields.flag("stream")? {
+            return Err(fields.invalid("stream", "there is no stream here: the answer comes as a whole"));
+        }
+        let (asked, grammar) = read_prompt(&fields, &shared)?;
+        let question = match what {
+            About::Tokens => Err(tokens(&asked, &shared)),
+            About::Options => Ok(options(&fields, &shared, &asked)?),
+            About::Search => Ok(searched(&fields, &shared, &asked)?),
+            About::Suggest => Ok(suggested(&fields, &shared, &asked)?),
         };
-        Ok((Value::Null, Some((asked, answer))))
-    })
-    .await?;
-    let Some((asked, answer)) = answer else { return Ok(Reply::json(&prompt)) };
-    let constraint = asked.constraint;
+        Ok((asked, question, grammar))
+    };
+    let (asked, question, grammar) = service.admission.readers.run(read).await?;
+    let Question { answer, most, count } = match question {
+        Ok(question) => question,
+        // There is nothing to compute.
+        Err(tokens) => return Ok(Reply::json(&tokens)),
+    };
+    let constraint = grammar::compile(&service, grammar).await?;
     let (work, heard) = Task::boxed(move |mut session, between| {
         session.set_constraint(constraint)?;
         answer(session, between)
     });
-    service.submit(vec![Job { prompt: asked.tokens, then: Then::Work(work) }])?;
+    service.submit(vec![service.job(asked.tokens, Then::Work(work), most, count)], place)?;
     Ok(Reply::json(&heard.await.map_err(|_| ApiError::stopped())??))
 }
 
 /// What the engine does with a prompt.
 type Answer = Box<dyn FnOnce(Session, &mut Between<'_>) -> Result<Value> + Send>;
 
-fn read_prompt(fields: &Fields<'_>, service: &Service) -> Result<Asked> {
-    let asked = if fields.get("messages").is_some() {
+/// The same, with how many tokens it may have, those of the prompt included, and how many branches.
+struct Question {
+    answer: Answer,
+    most: usize,
+    count: usize,
+}
+
+fn read_prompt(fields: &Fields<'_>, service: &Service) -> Result<(ParsedPrompt, Option<Grammar>)> {
+    let (asked, grammar) = if fields.get("messages").is_some() {
         prompt::chat(fields, service)?
     } else {
-        let mut texts = prompt::plain(fields, service)?;
+        let (mut texts, grammar) = prompt::plain(fields, service)?;
         match (texts.pop(), texts.is_empty()) {
-            (Some(asked), true) => asked,
+            (Some(asked), true) => (asked, grammar),
             _ => return Err(fields.invalid("prompt", "it must be one text, or the tokens of one")),
         }
     };
     check_room(&asked.tokens, service)?;
-    Ok(asked)
+    Ok((asked, grammar))
 }
 
-fn tokens(asked: &Asked, service: &Service) -> Value {
+fn tokens(asked: &ParsedPrompt, service: &Service) -> Value {
     let text = |token: &u32| service.tokenizer.decode(&[*token]);
     json!({ "tokens": asked.tokens, "texts": asked.tokens.iter().map(text).collect::<Vec<String>>() })
 }
 
-fn options(fields: &Fields<'_>, service: &Arc<Service>) -> Result<Answer> {
+fn options(fields: &Fields<'_>, service: &Arc<Service>, asked: &ParsedPrompt) -> Result<Question> {
     let top = fields.integer("top", 1..=MOST_SHOWN)?.unwrap_or(5);
     let held = fields.integer("held", 0..=MOST_HELD)?.unwrap_or(0);
-    if service.plugin.is_none() {
-        return Err(SessionError::NoPlugin.into());
-    }
+    let count = service.plugin.as_ref().ok_or(SessionError::NoPlugin)?.option_count();
     let tokenizer = Arc::clone(&service.tokenizer);
-    Ok(Box::new(move |mut session, between| {
+    let answer: Answer = Box::new(move |mut session, between| {
         let mut set = options_json(&session.option_set(top)?, &tokenizer);
         if held > 0 {
             let options = BranchOptions {
@@ -122,7 +136,8 @@ fn options(fields: &Fields<'_>, service: &Arc<Service>) -> Result<Answer> {
             }
         }
         Ok(json!({ "options": set }))
-    }))
+    });
+    Ok(Question { answer, most: asked.tokens.len() + held, count })
 }
 
 /// The branch that says what this one would have said.
@@ -133,8 +148,8 @@ fn unmerged(all: &[Branch], mut at: usize) -> &Branch {
     &all[at]
 }
 
-fn searched(fields: &Fields<'_>, service: &Arc<Service>, asked: &Asked) -> Result<Answer> {
-    let sampling = Sampling::read(fields, service, 0)?;
+fn searched(fields: &Fields<'_>, service: &Arc<Service>, asked: &ParsedPrompt) -> Result<Question> {
+    let sampling = Sampling::read(fields, service, 0, 1)?;
     // The fields of a search stand at the top here; under `ollm` they mean the same.
     let latents = match fields.object("ollm")? {
         Some(own) => Latents::of(&own, service)?,
@@ -148,21 +163,26 @@ fn searched(fields: &Fields<'_>, service: &Arc<Service>, asked: &Asked) -> Resul
         options.branches.sampling.temperature = 0.0;
     }
     let tokenizer = Arc::clone(&service.tokenizer);
-    Ok(Box::new(move |session, between| {
+    let (most, count) = super::branches_of(service, &asked.tokens, &options);
+    let answer: Answer = Box::new(move |session, between| {
         let (branches, found) = search(&session, &tokenizer, &options, &mut |_| super::flow(between()))?;
         Ok(document(&branches, &found, &options))
-    }))
+    });
+    Ok(Question { answer, most, count })
 }
 
-fn suggested(fields: &Fields<'_>, service: &Arc<Service>) -> Result<Answer> {
+fn suggested(fields: &Fields<'_>, service: &Arc<Service>, asked: &ParsedPrompt) -> Result<Question> {
     let options = SuggestOptions {
         count: fields.integer("count", 1..=64)?.unwrap_or(3),
         tokens: fields.integer("max_tokens", 1..=MOST_HELD)?.unwrap_or(8),
         until: fields.parsed::<Until>("until")?.unwrap_or_default(),
     };
     let tokenizer = Arc::clone(&service.tokenizer);
-    Ok(Box::new(move |session, between| {
+    // Some more are followed than are given.
+    let (most, count) = (asked.tokens.len() + options.tokens, 2 * options.count + 2);
+    let answer: Answer = Box::new(move |session, between| {
         let found = suggest_watched(&session, &tokenizer, &options, &mut || super::flow(between()))?;
         Ok(suggestions_json(&found))
-    }))
+    });
+    Ok(Question { answer, most, count })
 }

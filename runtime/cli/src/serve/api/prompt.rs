@@ -1,16 +1,16 @@
 //! What a request gives to the model: texts, tokens, or messages.
 
 use hyper::StatusCode;
-use ollm_runtime::chat::{ChatParser, ChatTemplate, Message, Variables};
-use ollm_runtime::constraint::{Constraint, GrammarKind};
+use ollm_runtime::chat::{ChatParser, ChatTemplate, Message, Prompt, Variables};
 use ollm_runtime::conversation::ToolChoice;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::chat_input::today;
 use crate::serve::error::ApiError;
 use crate::serve::service::Service;
 
 use super::fields::Fields;
+use super::grammar::Grammar;
 use super::tools::{Calls, Tools};
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -19,11 +19,10 @@ type Result<T> = std::result::Result<T, ApiError>;
 pub(crate) const MOST_TEXTS: usize = 2048;
 
 /// What the model is given, and how its answer is read.
-pub(crate) struct Asked {
+pub(crate) struct ParsedPrompt {
     pub(crate) tokens: Vec<u32>,
     /// Takes the answer apart; none of a plain text.
     pub(crate) parser: Option<ChatParser>,
-    pub(crate) constraint: Option<Constraint>,
 }
 
 /// What the texts of a field are for.
@@ -50,6 +49,10 @@ pub(crate) fn texts(fields: &Fields<'_>, name: &str, service: &Service, purpose:
                 match purpose {
                     Purpose::Prompt => drop(service.tokenizer.begin(&mut tokens)?),
                     Purpose::Whole => service.tokenizer.enclose(&mut tokens)?,
+                }
+                if tokens.is_empty() && name == "prompt" {
+                    // An empty text is the beginning of any text.
+                    tokens.extend(service.tokenizer.bos().or_else(|| service.tokenizer.eos()));
                 }
                 tokens
             }
@@ -103,37 +106,33 @@ fn check_fits(length: usize, limit: usize, unit: &str, service: &Service) -> Res
 }
 
 /// The plain text of a completion.
-pub(crate) fn plain(fields: &Fields<'_>, service: &Service) -> Result<Vec<Asked>> {
+pub(crate) fn plain(fields: &Fields<'_>, service: &Service) -> Result<(Vec<ParsedPrompt>, Option<Grammar>)> {
     let texts = texts(fields, "prompt", service, Purpose::Prompt)?;
-    let grammar = response_grammar(fields)?;
-    let constraint = grammar.map(|schema| json(service, &schema, "")).transpose()?;
-    let asked = |tokens| Asked { tokens, parser: None, constraint: constraint.clone() };
-    Ok(texts.into_iter().map(asked).collect())
+    let grammar = response_schema(fields)?.map(|schema| Grammar::Json { schema, behind: "" });
+    Ok((texts.into_iter().map(|tokens| ParsedPrompt { tokens, parser: None }).collect(), grammar))
 }
 
 /// The messages of a chat, by the model's template.
-pub(crate) fn chat(fields: &Fields<'_>, service: &Service) -> Result<Asked> {
+pub(crate) fn chat(fields: &Fields<'_>, service: &Service) -> Result<(ParsedPrompt, Option<Grammar>)> {
     let messages = messages(fields)?;
     check_fits(messages.len(), service.context - 1, "messages", service)?;
     let tools = Tools::read(fields)?;
     let template = service.template()?;
     let variables = variables(fields, &tools, template)?;
     let format = ToolChoice::Auto.format(template, variables.has_tools());
-    let prompt = template.render(&messages, &variables, true, &service.tokenizer)?;
+    let prompt = render(&messages, &variables, service)?;
     check_length(prompt.text(), service)?;
     let thinking = format.reasoning.filter(|marks| marks.is_open_in(prompt.text()));
-    let mut asked = Asked {
+    let mut asked = ParsedPrompt {
         tokens: prompt.tokens(&service.tokenizer)?,
         parser: Some(ChatParser::new(format, thinking.is_some()).with_tools(&variables)),
-        constraint: None,
     };
-    let schema = response_grammar(fields)?;
+    let schema = response_schema(fields)?;
     if variables.has_tools() {
         if schema.is_some() {
             return Err(fields.invalid("response_format", "it cannot be had with tools: set tool_choice to none"));
         }
-        let Calls { begun, constraint } = tools.calls(format, &variables, service)?;
-        asked.constraint = constraint;
+        let Calls { begun, grammar } = tools.calls(format, &variables, service)?;
         if let Some(trigger) = begun {
             // The answer is begun: a thought is ended, and a call is opened.
             let begun = thinking.map(|marks| marks.end).unwrap_or_default().to_owned() + trigger;
@@ -141,30 +140,77 @@ pub(crate) fn chat(fields: &Fields<'_>, service: &Service) -> Result<Asked> {
             // What is begun is no whole part of an answer.
             asked.parser.iter_mut().for_each(|parser| drop(parser.push(&begun)));
         }
-    } else if let Some(schema) = schema {
-        let behind = thinking.map(|marks| marks.close).unwrap_or_default();
-        asked.constraint = Some(json(service, &schema, behind)?);
+        return Ok((asked, grammar.map(|calls| Grammar::Calls(Box::new(calls)))));
     }
-    Ok(asked)
+    let behind = thinking.map(|marks| marks.close).unwrap_or_default();
+    Ok((asked, schema.map(|schema| Grammar::Json { schema, behind })))
 }
+
+/// Who may say something.
+const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
 
 fn messages(fields: &Fields<'_>) -> Result<Vec<Message>> {
     let messages = fields.list("messages")?.filter(|messages| !messages.is_empty());
     let messages = messages.ok_or_else(|| fields.invalid("messages", "it must be a list of messages"))?;
-    let read = |(index, message): (usize, &Value)| {
-        let path = format!("messages[{index}]");
-        let parts = message["content"].as_array().map(Vec::as_slice).unwrap_or_default();
-        match parts.iter().find(|part| part["type"] != "text" || !part["text"].is_string()) {
-            Some(part) => Err(ApiError::invalid(path, format!("a part is no text, but {}", part["type"]))),
-            None => Message::from_json(message.clone()).map_err(|error| ApiError::from(error).at(&path)),
+    messages.iter().enumerate().map(|(index, value)| message(&format!("messages[{index}]"), value)).collect()
+}
+
+fn message(path: &str, value: &Value) -> Result<Message> {
+    let mut value = value.clone();
+    if value["role"].as_str().is_some_and(|role| !ROLES.contains(&role)) {
+        return Err(ApiError::invalid(format!("{path}.role"), format!("it must be one of {}", ROLES.join(", "))));
+    }
+    let is_assistant = value["role"] == "assistant";
+    for part in value.get_mut("content").and_then(Value::as_array_mut).into_iter().flatten() {
+        // What the model refused to say is what it said.
+        if is_assistant && part["type"] == "refusal" && part["refusal"].is_string() {
+            *part = json!({ "type": "text", "text": part["refusal"] });
         }
-    };
-    messages.iter().enumerate().map(read).collect()
+        if part["type"] != "text" || !part["text"].is_string() {
+            return Err(ApiError::invalid(path, format!("a part is no text, but {}", part["type"])));
+        }
+    }
+    if value.is_object() && value["content"].is_null() {
+        match &value["refusal"] {
+            Value::String(refusal) if is_assistant => value["content"] = refusal.as_str().into(),
+            _ if is_assistant && has_calls(&value) => {}
+            _ => return Err(ApiError::invalid(format!("{path}.content"), "it is missing")),
+        }
+    }
+    Message::from_json(value).map_err(|error| ApiError::from(error).at(path))
+}
+
+/// Whether a message calls tools: then it need not say anything.
+fn has_calls(message: &Value) -> bool {
+    message["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty()) || message["function_call"].is_object()
+}
+
+/// The prompt of a conversation. A template that cannot write a message that says nothing, and calls
+/// tools, is given an empty text.
+fn render(messages: &[Message], variables: &Variables, service: &Service) -> Result<Prompt> {
+    let template = service.template()?;
+    let render = |messages: &[Message]| template.render(messages, variables, true, &service.tokenizer);
+    let says_nothing = |message: &Message| message.get("content").is_none_or(Value::is_null);
+    render(messages).or_else(|error| {
+        if !messages.iter().any(says_nothing) {
+            return Err(error.into());
+        }
+        let text = |message: &Message| {
+            if says_nothing(message) { message.clone().with("content", "".into()) } else { message.clone() }
+        };
+        let texts: Vec<Message> = messages.iter().map(text).collect();
+        Ok(render(&texts)?)
+    })
 }
 
 /// What the chat template is given beside the messages.
 fn variables(fields: &Fields<'_>, tools: &Tools, template: &ChatTemplate) -> Result<Variables> {
     let mut variables = Variables::new();
+    for name in ["reasoning_effort", "verbosity"] {
+        if let Some(value) = fields.text(name)? {
+            variables = variables.with(name, value.into())?;
+        }
+    }
     if let Some(given) = fields.object("chat_template_kwargs")? {
         for (name, value) in given.entries().filter(|(name, _)| *name != "chat_template") {
             let with = variables.with(name, value.clone());
@@ -181,7 +227,7 @@ fn variables(fields: &Fields<'_>, tools: &Tools, template: &ChatTemplate) -> Res
 }
 
 /// The JSON schema that the answer keeps to, if one is asked for.
-fn response_grammar(fields: &Fields<'_>) -> Result<Option<String>> {
+fn response_schema(fields: &Fields<'_>) -> Result<Option<String>> {
     let Some(format) = fields.object("response_format")? else { return Ok(None) };
     match format.text("type")? {
         Some("text") => Ok(None),
@@ -193,11 +239,4 @@ fn response_grammar(fields: &Fields<'_>) -> Result<Option<String>> {
         }
         _ => Err(format.invalid("type", "it must be text, json_object or json_schema")),
     }
-}
-
-/// Keeps an answer to a JSON schema, behind a text, if there is one.
-fn json(service: &Service, schema: &str, behind: &str) -> Result<Constraint> {
-    let compiled = service.compiler()?.compile(GrammarKind::JsonSchema, schema);
-    let compiled = compiled.map_err(|error| ApiError::from(error).at("response_format"))?;
-    Ok(if behind.is_empty() { Constraint::new(&compiled) } else { Constraint::after(&compiled, behind) })
 }

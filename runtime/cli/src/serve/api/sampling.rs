@@ -35,7 +35,9 @@ pub(crate) struct Sampling {
 
 impl Sampling {
     /// Reads them; how many alternatives of each token are told is told in another field by each.
-    pub(crate) fn read(fields: &Fields<'_>, service: &Service, logprobs: usize) -> Result<Self> {
+    ///
+    /// A completion may have no tokens at all, as a chat may not: `fewest`.
+    pub(crate) fn read(fields: &Fields<'_>, service: &Service, logprobs: usize, fewest: u64) -> Result<Self> {
         let seed = match fields.get("seed") {
             None => service.next_seed(),
             Some(seed) => seed
@@ -55,11 +57,11 @@ impl Sampling {
             seed,
             ..SamplerOptions::default()
         };
-        let limit = fields.integer("max_completion_tokens", 1..=u64::MAX)?;
+        let limit = fields.integer("max_completion_tokens", fewest..=u64::MAX)?;
         Ok(Self {
             options,
             count: fields.integer("n", 1..=MOST_CHOICES)?.unwrap_or(1),
-            limit: if limit.is_some() { limit } else { fields.integer("max_tokens", 1..=u64::MAX)? },
+            limit: if limit.is_some() { limit } else { fields.integer("max_tokens", fewest..=u64::MAX)? },
             stops: stops(fields)?,
         })
     }

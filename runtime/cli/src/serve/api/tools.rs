@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use hyper::StatusCode;
-use ollm_runtime::chat::{CallGrammar, ChatFormat, Variables};
-use ollm_runtime::constraint::{Constraint, GrammarKind};
+use ollm_runtime::chat::{CallGrammar, ChatFormat, ToolFormat, Variables};
+use ollm_runtime::constraint::{Constraint, ConstraintError, GrammarCompiler, GrammarKind};
 use serde_json::Value;
 
+use crate::output;
+use crate::serve::admission::Waiter;
 use crate::serve::error::ApiError;
 use crate::serve::service::Service;
 
@@ -30,7 +32,17 @@ pub(super) struct Tools {
 /// How calls are written: what the answer begins with, and what it keeps to.
 pub(super) struct Calls {
     pub(super) begun: Option<&'static str>,
-    pub(super) constraint: Option<Constraint>,
+    pub(super) grammar: Option<CallsGrammar>,
+}
+
+/// The grammar of calls, before it is compiled.
+pub(crate) struct CallsGrammar {
+    written: CallGrammar,
+    format: ToolFormat,
+    /// With the tools that may be called.
+    variables: Variables,
+    required: bool,
+    parallel: bool,
 }
 
 impl Tools {
@@ -63,23 +75,12 @@ impl Tools {
         let wrong = |error| ApiError::from(error).at("tools");
         let variables = self.allowed(variables)?;
         let grammar = CallGrammar::new(format, &variables, self.parallel, service.template()?, &service.tokenizer);
-        let Some(CallGrammar { trigger, lark }) = grammar.map_err(wrong)? else {
-            return if self.required {
-                Err(no_calls("tool_choice"))
-            } else {
-                Ok(Calls { begun: None, constraint: None })
-            };
+        let Some(written) = grammar.map_err(wrong)? else {
+            return if self.required { Err(no_calls("tool_choice")) } else { Ok(Calls { begun: None, grammar: None }) };
         };
-        let grammar = service.compiler()?.compile(GrammarKind::Lark, &lark);
-        let grammar = grammar.map_err(|error| ApiError::from(error).at("tools"))?;
-        let constraint = if self.required {
-            Constraint::new(&grammar)
-        } else if self.parallel {
-            Constraint::after_each(&grammar, trigger)
-        } else {
-            Constraint::after(&grammar, trigger)
-        };
-        Ok(Calls { begun: self.required.then_some(trigger), constraint: Some(constraint) })
+        let begun = self.required.then_some(written.trigger);
+        let (required, parallel) = (self.required, self.parallel);
+        Ok(Calls { begun, grammar: Some(CallsGrammar { written, format, variables, required, parallel }) })
     }
 
     /// The variables with the tools that may be called alone.
@@ -91,6 +92,65 @@ impl Tools {
         let tools: Vec<Value> = tools.iter().filter(is_allowed).cloned().collect();
         Ok(variables.clone().with("tools", tools.into())?)
     }
+}
+
+impl CallsGrammar {
+    /// Its text.
+    pub(super) fn text(&self) -> &str {
+        &self.written.lark
+    }
+
+    /// Compiles it. Where the parameters of a tool have a part that cannot be expressed, any JSON may
+    /// stand there, unless the tool is `strict`.
+    pub(super) fn compile(mut self, service: &Service, waiter: &Waiter) -> Result<Constraint> {
+        let compiler = service.compiler()?;
+        let mut compiled = compiler.compile(GrammarKind::Lark, self.text());
+        if matches!(compiled, Err(ConstraintError::Grammar { .. })) {
+            self.widen(service, waiter)?;
+            compiled = compiler.compile(GrammarKind::Lark, self.text());
+        }
+        let (grammar, trigger) = (compiled?, self.written.trigger);
+        Ok(if self.required {
+            Constraint::new(&grammar)
+        } else if self.parallel {
+            Constraint::after_each(&grammar, trigger)
+        } else {
+            Constraint::after(&grammar, trigger)
+        })
+    }
+
+    /// Leaves out of the tools' parameters what cannot be expressed.
+    fn widen(&mut self, service: &Service, waiter: &Waiter) -> Result<()> {
+        let tools = self.variables.get("tools").and_then(Value::as_array).cloned().unwrap_or_default();
+        let widened = tools.into_iter().map(|tool| widened(tool, service.compiler()?, waiter));
+        let widened = widened.collect::<Result<Vec<Value>>>()?;
+        self.variables = self.variables.clone().with("tools", widened.into())?;
+        let (template, tokenizer) = (service.template()?, &service.tokenizer);
+        if let Some(written) = CallGrammar::new(self.format, &self.variables, self.parallel, template, tokenizer)? {
+            self.written = written;
+        }
+        Ok(())
+    }
+}
+
+/// A tool whose parameters have no part that cannot be expressed.
+fn widened(mut tool: Value, compiler: &GrammarCompiler, waiter: &Waiter) -> Result<Value> {
+    let function = if tool["function"].is_object() { &mut tool["function"] } else { &mut tool };
+    let name = function["name"].as_str().unwrap_or_default().to_owned();
+    let is_strict = function["strict"] == true;
+    let Some(parameters) = function.get_mut("parameters").filter(|parameters| parameters.is_object()) else {
+        return Ok(tool);
+    };
+    let (wider, left_out) = compiler.widen(parameters, &mut || waiter.check().is_ok())?;
+    waiter.check()?;
+    for part in left_out {
+        if is_strict {
+            return Err(ApiError::invalid("tools", format!("the parameters of {name:?}, which is strict: {part}")));
+        }
+        output::warn(&format!("the tool {name:?}: {part}; any JSON may stand there"));
+    }
+    *parameters = wider;
+    Ok(tool)
 }
 
 /// Whether a tool is called.

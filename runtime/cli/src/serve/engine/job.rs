@@ -1,5 +1,7 @@
 //! What requests ask of the engine, and what they hear of it.
 
+use std::collections::VecDeque;
+
 use ollm_runtime::constraint::Constraint;
 use ollm_runtime::generate::Reason;
 use ollm_runtime::plugin::Selector;
@@ -7,19 +9,39 @@ use ollm_runtime::sampler::Sampler;
 use ollm_runtime::session::{OptionView, Session, SessionError, Step};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::serve::admission::Place;
 use crate::serve::error::ApiError;
 
 /// A prompt, and what follows it.
 pub(crate) struct Job {
     pub(crate) prompt: Vec<u32>,
     pub(crate) then: Then,
+    /// Bytes of KV cache that it may come to hold.
+    pub(crate) kv: usize,
+}
+
+/// The jobs of a request, with its place among those that wait.
+pub(crate) struct Request {
+    pub(super) jobs: VecDeque<Job>,
+    _place: Place,
+}
+
+impl Request {
+    pub(crate) fn new(jobs: Vec<Job>, place: Place) -> Self {
+        Self { jobs: jobs.into(), _place: place }
+    }
+
+    /// Whether nobody waits for it any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.jobs.iter().all(|job| job.then.is_gone())
+    }
 }
 
 /// What is done with a prompt.
 pub(crate) enum Then {
     /// It is continued, in the batch of all that are.
     Answer(Answer),
-    /// Something of its own, alone; the batch goes on between its steps.
+    /// Something of its own, alone; the batch and other works go on between its steps.
     Work(Box<dyn Work>),
 }
 
@@ -50,7 +72,7 @@ pub(crate) enum Event {
     /// A prompt is in: so many of its tokens were known.
     Prompted { reused: usize },
     /// A token came.
-    Token(Box<Said>),
+    Token(Box<TokenEvent>),
     /// A continuation has ended; `rest` is text that came with no token.
     Done { index: usize, reason: Reason, rest: String },
     /// A continuation failed.
@@ -58,7 +80,7 @@ pub(crate) enum Event {
 }
 
 /// One generated token.
-pub(crate) struct Said {
+pub(crate) struct TokenEvent {
     pub(crate) index: usize,
     pub(crate) step: Step,
     /// The text that is complete with it.
@@ -73,9 +95,9 @@ pub(crate) struct Said {
 pub(crate) trait Work: Send {
     /// Whether nobody waits for it any more.
     fn is_gone(&self) -> bool;
-    /// Does it, with a session that has the prompt; `pass` lets the others go on, and is called
-    /// between steps.
-    fn run(self: Box<Self>, session: Result<Session, SessionError>, pass: &mut dyn FnMut());
+    /// Does it, with a session that has the prompt; `pause` lets the others go on, is called between
+    /// steps, and tells whether it may go on itself.
+    fn run(self: Box<Self>, session: Result<Session, SessionError>, pause: &mut dyn FnMut() -> bool);
 }
 
 /// Work with a reply.
@@ -109,12 +131,9 @@ where
         self.reply.is_closed()
     }
 
-    fn run(self: Box<Self>, session: Result<Session, SessionError>, pass: &mut dyn FnMut()) {
+    fn run(self: Box<Self>, session: Result<Session, SessionError>, pause: &mut dyn FnMut() -> bool) {
         let Self { reply, work } = *self;
-        let mut between = || {
-            pass();
-            !reply.is_closed()
-        };
+        let mut between = || pause() && !reply.is_closed();
         let outcome = session.map_err(ApiError::from).and_then(|session| work(session, &mut between));
         // Nobody waits if this fails.
         let _ = reply.send(outcome);
@@ -143,7 +162,7 @@ impl Then {
         match self {
             // A channel that is full or closed belongs to a client that does not listen.
             Self::Answer(answer) => drop(answer.events.try_send(Event::Failed(error))),
-            Self::Work(work) => work.run(Err(error), &mut || {}),
+            Self::Work(work) => work.run(Err(error), &mut || false),
         }
     }
 }

@@ -1,33 +1,42 @@
 //! The engine: one thread that owns every session, and decodes all that are on their way in one
 //! batch (continuous batching).
 //!
-//! A pass admits what waits if there is room. It takes a step of each continuation, and a piece of
-//! the prompts that are new, in one read of the weights (chunked prefill): a long prompt holds
-//! nobody up for long. Requests and the engine know each other by channels alone. Each text is
-//! bit-identical to that of the same request alone.
+//! A pass admits what waits if there is room: places in the batch (`--parallel`), and bytes of KV
+//! cache (`--kv-memory`), of which each job reserves as many as it may come to hold. It takes a step
+//! of each continuation, and a piece of the prompts that are new, in one read of the weights (chunked
+//! prefill): a long prompt holds nobody up for long. Works (searches, embeddings, option sets) have
+//! steps of their own and take turns, one step between two passes.
+//!
+//! Requests and the engine know each other by channels alone: a request whose channel is closed is
+//! cancelled, wherever it is. Each text is bit-identical to that of the same request alone.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `job` | what requests ask for, and what they hear |
 //! | `running` | a continuation on its way |
+//! | `coroutine` | a work on its way |
 //! | `prefixes` | prefix reuse |
 
+mod coroutine;
 mod job;
 mod prefixes;
 mod running;
 
-pub(crate) use job::{Answer, Between, Choice, Event, Job, Said, Task, Then, Work};
+pub(crate) use job::{Answer, Between, Choice, Event, Job, Request, Task, Then, TokenEvent};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ollm_runtime::generate::Reason;
 use ollm_runtime::model::BATCH;
 use ollm_runtime::session::{Batch, OptionView, Session, SessionError};
 use ollm_runtime::tokenizer::Tokenizer;
-use tokio::sync::mpsc::{self, Receiver};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::serve::memory::{KvMemory, Reservation};
 use crate::serve::metrics::Metrics;
+use coroutine::Coroutine;
 use prefixes::Prefixes;
 use running::Running;
 
@@ -53,6 +62,7 @@ struct Prompted {
     session: Session,
     reused: usize,
     job: Job,
+    kv: Arc<Reservation>,
 }
 
 impl Prompted {
@@ -62,37 +72,37 @@ impl Prompted {
 }
 
 /// The engine's side of the channels.
-pub(crate) struct Engine {
-    /// The jobs of each request that waits.
-    inbox: Receiver<Vec<Job>>,
-    /// Those of requests that are being admitted. They take turns: one of many prompts holds up no
-    /// other.
-    next: VecDeque<VecDeque<Job>>,
+pub(crate) struct Scheduler {
+    inbox: UnboundedReceiver<Request>,
+    /// Requests that wait. They take turns: one of many prompts holds up no other.
+    waiting: VecDeque<Request>,
     bounds: Bounds,
+    memory: KvMemory,
     prefixes: Prefixes,
     prompts: VecDeque<Prompted>,
-    works: VecDeque<(Session, Box<dyn Work>)>,
+    /// The one whose turn it is is at the front.
+    works: VecDeque<(Coroutine, Arc<Reservation>)>,
     running: Vec<Running>,
     batch: Batch,
     tokenizer: Arc<Tokenizer>,
     metrics: Arc<Metrics>,
 }
 
-impl Engine {
-    /// An engine for forks of `origin`, and where the jobs of requests go: so many of these wait at
-    /// most.
+impl Scheduler {
+    /// An engine for forks of `origin`, and where requests go.
     pub(crate) fn new(
         origin: Session,
         tokenizer: Arc<Tokenizer>,
-        queue: usize,
         bounds: Bounds,
+        memory: KvMemory,
         metrics: Arc<Metrics>,
-    ) -> (Self, mpsc::Sender<Vec<Job>>) {
-        let (sender, inbox) = mpsc::channel(queue);
+    ) -> (Self, UnboundedSender<Request>) {
+        let (sender, inbox) = unbounded_channel();
         let engine = Self {
             inbox,
-            next: VecDeque::new(),
+            waiting: VecDeque::new(),
             bounds,
+            memory,
             prefixes: Prefixes::new(origin, bounds.prefixes),
             prompts: VecDeque::new(),
             works: VecDeque::new(),
@@ -108,62 +118,73 @@ impl Engine {
     pub(crate) fn run(mut self) {
         loop {
             let idle = self.running.is_empty() && self.prompts.is_empty() && self.works.is_empty();
-            if idle && self.next.is_empty() {
+            if idle && self.waiting.is_empty() {
                 match self.inbox.blocking_recv() {
-                    Some(jobs) => self.next.push_back(jobs.into()),
+                    Some(request) => self.waiting.push_back(request),
                     None => return,
                 }
             }
-            let advanced = self.pass();
-            if let Some((session, work)) = self.works.pop_front() {
-                work.run(Ok(session), &mut || {
-                    self.pass();
-                });
-            } else if !advanced {
+            let computed = self.pass();
+            let worked = self.work();
+            self.metrics.running.set(self.running.len() + self.prompts.len() + self.works.len());
+            if !computed && !worked {
                 std::thread::sleep(NAP);
             }
         }
     }
 
-    /// One pass; whether anything was done.
+    /// One pass; whether anything was computed.
     fn pass(&mut self) -> bool {
-        self.admit();
+        // What has ended is kept, and its room is free, before the next request is admitted.
         self.part();
-        let worked = self.compute();
-        self.metrics.running.set(self.running.len() + self.prompts.len() + self.works.len());
-        self.metrics.waiting.set(self.inbox.len() + self.next.len());
-        worked
+        self.admit();
+        self.compute()
     }
 
-    /// Admits jobs while there is room in the batch.
+    /// A step of the work whose turn it is; whether there is one.
+    fn work(&mut self) -> bool {
+        let Some((work, kv)) = self.works.pop_front() else { return false };
+        if work.step() {
+            self.works.push_back((work, kv));
+        }
+        true
+    }
+
+    /// Admits jobs while there is room for them. Requests that nobody waits for go first.
     fn admit(&mut self) {
-        loop {
-            if self.next.len() < self.bounds.parallel
-                && let Ok(jobs) = self.inbox.try_recv()
-            {
-                self.next.push_back(jobs.into());
-            }
-            let Some(mut jobs) = self.next.pop_front() else { return };
-            let Some(job) = jobs.pop_front() else { continue };
-            if job.then.is_gone() {
-                self.metrics.cancelled.add(1);
-                continue;
-            }
-            let prompts: usize = self.prompts.iter().map(|prompt| prompt.job.then.sequences()).sum();
-            let taken = self.running.len() + self.works.len() + prompts;
-            if taken > 0 && taken + job.then.sequences() > self.bounds.parallel {
-                jobs.push_front(job);
-                self.next.push_front(jobs);
+        self.waiting.extend(std::iter::from_fn(|| self.inbox.try_recv().ok()));
+        let waiting = self.waiting.len();
+        self.waiting.retain(|request| !request.is_gone());
+        self.metrics.cancelled.add(waiting - self.waiting.len());
+        while let Some(mut request) = self.waiting.pop_front() {
+            let Some(job) = request.jobs.pop_front() else { continue };
+            let Some(kv) = self.room_for(&job) else {
+                request.jobs.push_front(job);
+                self.waiting.push_front(request);
                 return;
-            }
-            if !jobs.is_empty() {
-                self.next.push_back(jobs);
+            };
+            if !request.jobs.is_empty() {
+                self.waiting.push_back(request);
             }
             match self.prefixes.session_for(&job.prompt) {
-                Ok(session) => self.prompts.push_back(Prompted { reused: session.position(), session, job }),
+                Ok(session) => self.prompts.push_back(Prompted { reused: session.position(), session, job, kv }),
                 Err(error) => self.fail(job.then, error),
             }
         }
+    }
+
+    /// Room for a job: a place in the batch for each of its sequences, and memory. A continuation
+    /// takes none while it waits for its client. What is kept makes room.
+    fn room_for(&mut self, job: &Job) -> Option<Arc<Reservation>> {
+        let running = self.running.iter().filter(|one| !one.is_stalled()).count();
+        let prompts: usize = self.prompts.iter().map(|prompt| prompt.job.then.sequences()).sum();
+        let taken = running + self.works.len() + prompts;
+        if taken > 0 && taken + job.then.sequences() > self.bounds.parallel {
+            return None;
+        }
+        let kv = self.memory.reserve(job.kv)?;
+        self.prefixes.shrink(self.memory.free());
+        Some(kv)
     }
 
     /// Hands out what was said, and parts with the continuations that are over.
@@ -176,7 +197,7 @@ impl Engine {
             if !one.is_over() {
                 self.metrics.cancelled.add(1);
             }
-            self.prefixes.keep(one.session);
+            self.prefixes.keep(one.into_session(), self.memory.free());
         }
     }
 
@@ -235,7 +256,7 @@ impl Engine {
         {
             if prompt.job.then.is_gone() {
                 self.metrics.cancelled.add(1);
-                self.prefixes.keep(prompt.session);
+                self.prefixes.keep(prompt.session, self.memory.free());
                 continue;
             }
             let rest = &prompt.job.prompt[prompt.session.tokens().len()..];
@@ -251,22 +272,23 @@ impl Engine {
     }
 
     /// A prompt is in: what follows it begins.
-    fn start(&mut self, Prompted { session, reused, job }: Prompted) {
+    fn start(&mut self, Prompted { session, reused, job, kv }: Prompted) {
         self.metrics.prompted.add(job.prompt.len() - reused);
         self.metrics.reused.add(reused);
         match job.then {
             Then::Work(work) => {
                 // Without memory for it, it is not kept.
                 if let Ok(copy) = session.fork() {
-                    self.prefixes.keep(copy);
+                    self.prefixes.keep(copy, self.memory.free());
                 }
-                self.works.push_back((session, work));
+                // Where there is no thread for it, the request hears that nobody answers.
+                self.works.extend(Coroutine::start(session, work).ok().map(|work| (work, kv)));
             }
             Then::Answer(mut answer) => {
                 // A client that does not listen is noticed with the first token.
                 let _ = answer.events.try_send(Event::Prompted { reused });
                 let choices = std::mem::take(&mut answer.choices);
-                match self.begin(session, &answer, choices) {
+                match self.begin(session, &answer, choices, &kv) {
                     Ok(()) => {}
                     Err(error) => self.fail(Then::Answer(answer), error),
                 }
@@ -274,10 +296,20 @@ impl Engine {
         }
     }
 
-    fn begin(&mut self, mut session: Session, answer: &Answer, choices: Vec<Choice>) -> Result<(), SessionError> {
+    fn begin(
+        &mut self,
+        mut session: Session,
+        answer: &Answer,
+        choices: Vec<Choice>,
+        kv: &Arc<Reservation>,
+    ) -> Result<(), SessionError> {
         session.set_constraint(answer.constraint.clone())?;
         for choice in choices {
-            self.running.push(Running::new(session.fork()?, answer, choice));
+            let mut one = Running::new(session.fork()?, answer, choice, Arc::clone(kv));
+            if answer.limit == 0 {
+                one.end(Reason::Limit);
+            }
+            self.running.push(one);
         }
         Ok(())
     }
@@ -285,7 +317,7 @@ impl Engine {
     /// Tells a request that it cannot be done. Where memory is short, what is kept goes.
     fn fail(&mut self, then: Then, error: SessionError) {
         if matches!(error, SessionError::OutOfMemory(_)) {
-            self.prefixes.clear();
+            self.prefixes.shrink(0);
         }
         then.fail(error);
     }

@@ -34,9 +34,9 @@ impl Prefixes {
         session
     }
 
-    /// Keeps a session; those whose text is the beginning of its text go, and so does the one that
-    /// was not used for the longest time.
-    pub(super) fn keep(&mut self, mut session: Session) {
+    /// Keeps a session, where there are `room` bytes for all that are kept; those whose text is the
+    /// beginning of its text go, and so do those that were not used for the longest time.
+    pub(super) fn keep(&mut self, mut session: Session, room: usize) {
         if self.most == 0 || session.tokens().len() < WORTH || session.set_constraint(None).is_err() {
             return;
         }
@@ -49,11 +49,15 @@ impl Prefixes {
             self.kept.pop_front();
         }
         self.kept.push_back(session);
+        self.shrink(room);
     }
 
-    /// Forgets them all, for their memory.
-    pub(super) fn clear(&mut self) {
-        self.kept.clear();
+    /// Forgets those that were not used for the longest time, until the rest hold at most so many
+    /// bytes of KV cache.
+    pub(super) fn shrink(&mut self, room: usize) {
+        while !self.kept.is_empty() && Session::kv_bytes(&self.kept) > room {
+            self.kept.pop_front();
+        }
     }
 }
 

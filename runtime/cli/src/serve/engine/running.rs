@@ -1,6 +1,7 @@
 //! A continuation on its way: its session, its text, and what its client has not taken yet.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ollm_runtime::constraint::ConstraintError;
@@ -11,7 +12,8 @@ use ollm_runtime::session::{OptionView, Session, SessionError, Step, Turn};
 use ollm_runtime::tokenizer::{Detokenizer, Tokenizer};
 use tokio::sync::mpsc::{Sender, error::TrySendError};
 
-use super::job::{Answer, Choice, Event, Said};
+use super::job::{Answer, Choice, Event, TokenEvent};
+use crate::serve::memory::Reservation;
 
 /// A continuation on its way.
 pub(super) struct Running {
@@ -25,16 +27,17 @@ pub(super) struct Running {
     pub(super) show: Option<usize>,
     generated: usize,
     events: Sender<Event>,
-    /// What the channel had no room for; nothing is generated until it has.
+    /// What the channel had no room for.
     outbox: VecDeque<Event>,
-    /// Since when the channel has no room.
-    stuck: Option<Instant>,
+    /// Since when it is stalled: the channel was full, and the client has not taken half of it yet.
+    stalled: Option<Instant>,
     ended: bool,
+    _kv: Arc<Reservation>,
 }
 
 impl Running {
     /// A continuation of what `session` was fed.
-    pub(super) fn new(session: Session, answer: &Answer, choice: Choice) -> Self {
+    pub(super) fn new(session: Session, answer: &Answer, choice: Choice, kv: Arc<Reservation>) -> Self {
         let Choice { index, selector, sampler } = choice;
         Self {
             session,
@@ -48,14 +51,25 @@ impl Running {
             generated: 0,
             events: answer.events.clone(),
             outbox: VecDeque::new(),
-            stuck: None,
+            stalled: None,
             ended: false,
+            _kv: kv,
         }
     }
 
-    /// Whether the next token can be generated: the client has taken all of the earlier ones.
+    /// What is left of it.
+    pub(super) fn into_session(self) -> Session {
+        self.session
+    }
+
+    /// Whether the next token can be generated.
     pub(super) fn is_ready(&self) -> bool {
-        !self.ended && self.outbox.is_empty()
+        !self.ended && !self.is_stalled()
+    }
+
+    /// Whether it waits for its client to take what was generated.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled.is_some()
     }
 
     /// Whether all was said and taken.
@@ -63,23 +77,26 @@ impl Running {
         self.ended && self.outbox.is_empty()
     }
 
-    /// Whether its client is gone, or has taken nothing for so long.
+    /// Whether its client is gone, or was stalled for so long.
     pub(super) fn is_lost(&self, patience: Duration) -> bool {
-        self.events.is_closed() || self.stuck.is_some_and(|since| since.elapsed() >= patience)
+        self.events.is_closed() || self.stalled.is_some_and(|since| since.elapsed() >= patience)
     }
 
     /// Hands out what the channel has room for.
     pub(super) fn flush(&mut self) {
         while let Some(event) = self.outbox.pop_front() {
             match self.events.try_send(event) {
-                Ok(()) => self.stuck = None,
+                Ok(()) => {}
                 Err(TrySendError::Full(event)) => {
                     self.outbox.push_front(event);
-                    self.stuck.get_or_insert_with(Instant::now);
+                    self.stalled.get_or_insert_with(Instant::now);
                     return;
                 }
                 Err(TrySendError::Closed(_)) => self.outbox.clear(),
             }
+        }
+        if self.events.capacity() * 2 >= self.events.max_capacity() {
+            self.stalled = None;
         }
     }
 
@@ -115,7 +132,7 @@ impl Running {
         self.generated += 1;
         let (text, stopped) = self.stop.push(&self.text.push(tokenizer, step.token));
         let top = self.sampler.top().to_vec();
-        self.outbox.push_back(Event::Token(Box::new(Said { index: self.index, step, text, top, options })));
+        self.outbox.push_back(Event::Token(Box::new(TokenEvent { index: self.index, step, text, top, options })));
         if stopped {
             self.end(Reason::Stop);
         } else if self.generated >= self.limit {
@@ -126,7 +143,8 @@ impl Running {
         true
     }
 
-    fn end(&mut self, reason: Reason) -> bool {
+    /// Ends it; no token came with that.
+    pub(super) fn end(&mut self, reason: Reason) -> bool {
         self.ended = true;
         let mut rest = String::new();
         if reason != Reason::Stop {

@@ -1,8 +1,14 @@
-//! JSON schemas, as the engine is to read them.
+//! JSON schemas, as the engine is to read them: without annotations that it does not know, and with
+//! formats as they are meant.
 
 use serde_json::{Map, Value, json};
 
+/// Formats that the engine knows. All others are annotations, as the specification has it.
+const FORMATS: [&str; 10] =
+    ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"];
+
 /// White space between tokens of JSON: bounded, so that no text ends in an endless line of it.
+#[cfg(feature = "constraints")]
 const WHITESPACE: &str = r"[ ]|\n[ \t]{0,20}";
 
 /// Formats that the engine reads too widely: it knows no leap years, takes a leap second at any
@@ -40,12 +46,13 @@ const NAMED_SCHEMAS: [&str; 4] = ["properties", "patternProperties", "$defs", "d
 ///
 /// # Errors
 /// What is wrong with the JSON.
+#[cfg(feature = "constraints")]
 pub(super) fn read(text: &str) -> Result<Value, String> {
     let mut schema: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if schema == Value::Bool(true) {
         schema = json!({});
     }
-    tighten(&mut schema);
+    normalize(&mut schema);
     if let Some(keywords) = schema.as_object_mut() {
         let options = keywords.entry("x-guidance").or_insert_with(|| json!({}));
         if let Some(options) = options.as_object_mut().filter(|options| !options.contains_key("whitespace_flexible")) {
@@ -55,29 +62,79 @@ pub(super) fn read(text: &str) -> Result<Value, String> {
     Ok(schema)
 }
 
-/// Replaces formats by patterns, in the schema and in those inside of it.
-fn tighten(schema: &mut Value) {
+/// Replaces formats by patterns and leaves out what demands nothing, in the schema and in those
+/// inside of it.
+pub(crate) fn normalize(schema: &mut Value) {
     match schema {
-        Value::Array(schemas) => schemas.iter_mut().for_each(tighten),
+        Value::Array(schemas) => schemas.iter_mut().for_each(normalize),
         Value::Object(keywords) => {
             for (keyword, value) in keywords.iter_mut() {
                 match value {
                     Value::Object(named) if NAMED_SCHEMAS.contains(&keyword.as_str()) => {
-                        named.values_mut().for_each(tighten);
+                        named.values_mut().for_each(normalize);
                     }
-                    value if SCHEMAS.contains(&keyword.as_str()) => tighten(value),
+                    value if SCHEMAS.contains(&keyword.as_str()) => normalize(value),
                     _ => {}
                 }
             }
             tighten_format(keywords);
+            let idle: Vec<String> =
+                keywords.keys().filter(|keyword| demands_nothing(keyword, keywords)).cloned().collect();
+            idle.iter().for_each(|keyword| drop(keywords.shift_remove(keyword)));
         }
         _ => {}
     }
 }
 
+/// Whether no JSON is excluded by a keyword of a schema, whatever the others are.
+fn demands_nothing(keyword: &str, keywords: &Map<String, Value>) -> bool {
+    let has = |other: &str| keywords.contains_key(other);
+    let value = &keywords[keyword];
+    let is_empty = value.as_object().is_some_and(Map::is_empty);
+    match keyword {
+        "format" => value.as_str().is_some_and(|format| !FORMATS.contains(&format)),
+        "uniqueItems" | "not" => *value == false,
+        "propertyNames" | "unevaluatedProperties" | "unevaluatedItems" => *value == true || is_empty,
+        "dependencies" | "dependentRequired" | "dependentSchemas" => is_empty,
+        "minContains" | "maxContains" => !has("contains"),
+        "if" => !has("then") && !has("else"),
+        "then" | "else" => !has("if"),
+        "$dynamicAnchor" | "$recursiveAnchor" => true,
+        _ => false,
+    }
+}
+
+/// The schemas directly inside of one, with their places; those that others refer to come first.
+#[cfg(feature = "constraints")]
+pub(super) fn parts(schema: &Value) -> Vec<(String, &Value)> {
+    let Some(keywords) = schema.as_object() else { return Vec::new() };
+    let mut parts = Vec::new();
+    let is_definition = |keyword: &str| keyword == "$defs" || keyword == "definitions";
+    let (definitions, others): (Vec<_>, Vec<_>) = keywords.iter().partition(|(keyword, _)| is_definition(keyword));
+    for (keyword, value) in definitions.into_iter().chain(others) {
+        match value {
+            Value::Object(named) if NAMED_SCHEMAS.contains(&keyword.as_str()) => {
+                parts.extend(named.iter().map(|(name, part)| (format!("/{keyword}/{}", escaped(name)), part)));
+            }
+            Value::Array(list) if SCHEMAS.contains(&keyword.as_str()) => {
+                parts.extend(list.iter().enumerate().map(|(i, part)| (format!("/{keyword}/{i}"), part)));
+            }
+            part if SCHEMAS.contains(&keyword.as_str()) => parts.push((format!("/{keyword}"), part)),
+            _ => {}
+        }
+    }
+    parts
+}
+
+/// A name in a JSON pointer.
+#[cfg(feature = "constraints")]
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
 fn tighten_format(keywords: &mut Map<String, Value>) {
     let Some(pattern) = keywords.get("format").and_then(Value::as_str).and_then(pattern) else { return };
-    keywords.remove("format");
+    keywords.shift_remove("format");
     if keywords.contains_key("pattern") {
         let all = keywords.entry("allOf").or_insert_with(|| json!([]));
         all.as_array_mut().into_iter().for_each(|all| all.push(json!({ "pattern": pattern })));
@@ -91,6 +148,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_demands_nothing_is_left_out() {
+        let idle = json!({
+            "type": "array", "uniqueItems": false, "format": "uri-reference", "then": false, "minContains": 2,
+            "items": { "anyOf": [{ "format": "password", "not": false, "if": true, "propertyNames": {} }] },
+            "properties": { "format": { "$dynamicAnchor": "x", "dependentRequired": {} }, "not": { "format": "uuid" } },
+        });
+        let mut schema = idle.clone();
+        normalize(&mut schema);
+        let kept = json!({
+            "type": "array", "items": { "anyOf": [{}] }, "properties": { "format": {}, "not": { "format": "uuid" } },
+        });
+        assert_eq!(schema, kept);
+        let mut schema =
+            json!({ "uniqueItems": true, "not": {}, "if": {}, "then": {}, "contains": {}, "minContains": 2 });
+        let all = schema.clone();
+        normalize(&mut schema);
+        assert_eq!(schema, all);
+    }
+
+    #[cfg(feature = "constraints")]
+    #[test]
     fn white_space_of_json_is_bounded_unless_told() {
         let pattern = |text: &str| read(text).unwrap()["x-guidance"]["whitespace_pattern"].as_str().map(str::len);
         assert_eq!(pattern("{}"), Some(WHITESPACE.len()));
@@ -100,6 +178,7 @@ mod tests {
         assert!(read("{").is_err());
     }
 
+    #[cfg(feature = "constraints")]
     #[test]
     fn formats_become_patterns_where_they_are_schemas() {
         let text = r#"{"properties": {"format": {"format": "date"}, "enum": {"items": {"format": "time", "pattern": "Z"}}},

@@ -1,0 +1,55 @@
+//! What an answer keeps to: read with the prompt, compiled behind it.
+
+use std::sync::Arc;
+
+use ollm_runtime::constraint::{Constraint, GrammarCompiler, GrammarKind};
+
+use crate::serve::admission::Waiter;
+use crate::serve::error::ApiError;
+use crate::serve::service::Service;
+
+use super::tools::CallsGrammar;
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+/// What an answer keeps to, before it is compiled.
+pub(crate) enum Grammar {
+    /// A JSON schema, behind a text, if there is one.
+    Json { schema: String, behind: &'static str },
+    /// The calls of tools.
+    Calls(Box<CallsGrammar>),
+}
+
+impl Grammar {
+    /// The field that it comes from, and its text.
+    fn source(&self) -> (&'static str, &str) {
+        match self {
+            Self::Json { schema, .. } => ("response_format", schema),
+            Self::Calls(calls) => ("tools", calls.text()),
+        }
+    }
+
+    /// Compiles it; takes time.
+    fn compile(self, service: &Service, waiter: &Waiter) -> Result<Constraint> {
+        match self {
+            Self::Json { schema, behind } => {
+                let compiled = service.compiler()?.compile(GrammarKind::JsonSchema, &schema)?;
+                Ok(if behind.is_empty() { Constraint::new(&compiled) } else { Constraint::after(&compiled, behind) })
+            }
+            Self::Calls(calls) => calls.compile(service, waiter),
+        }
+    }
+}
+
+/// Compiles the grammar of a request, in its turn. What is too large is refused at once.
+pub(crate) async fn compile(service: &Arc<Service>, grammar: Option<Grammar>) -> Result<Option<Constraint>> {
+    let Some(grammar) = grammar else { return Ok(None) };
+    let (field, text) = grammar.source();
+    GrammarCompiler::check_size(text).map_err(|error| ApiError::from(error).at(field))?;
+    let shared = Arc::clone(service);
+    let compile = move |waiter: &Waiter| {
+        waiter.check()?;
+        grammar.compile(&shared, waiter).map_err(|error| error.at(field))
+    };
+    service.admission.compilers.run(compile).await.map(Some)
+}
