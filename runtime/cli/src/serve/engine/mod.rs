@@ -259,6 +259,11 @@ impl Scheduler {
                 self.prefixes.keep(prompt.session, self.memory.free());
                 continue;
             }
+            // What has no prompt of its own is not fed: models of embeddings take none.
+            if prompt.job.prompt.is_empty() {
+                self.start(prompt);
+                continue;
+            }
             let rest = &prompt.job.prompt[prompt.session.tokens().len()..];
             let piece = &rest[..rest.len().min(room)];
             room -= piece.len();
