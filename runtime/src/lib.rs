@@ -18,8 +18,8 @@
 //! | [`generate`] | steps until an end token, a stop string, a limit or the end of the context |
 //! | [`session`] | feed, step, score, fork, save: the one place where the parts meet |
 //! | [`plugin`] | the plugin's weights and the ways to select a latent |
-//! | [`constraint`] | grammars that generated text keeps to, and the tokens that they allow |
 //! | [`sampler`], [`chat`] | logits to a token; a conversation to a prompt |
+//! | [`constraint`] | grammars that generated text keeps to, and the tokens that they allow |
 //! | [`tokenizer`] | text to tokens and back |
 //! | [`logits`], [`random`] | softmax, top tokens; the same random numbers everywhere |
 //! | [`token_set`] | token masks: the tokens that a step may choose from |
@@ -29,7 +29,7 @@
 //! | [`quant`] | the block formats of ggml: scalar encode and decode |
 //! | [`gguf`] | the file format: parse and write |
 //! | [`storage`], [`atomic`] | bytes of a file; atomic replacement of a file |
-//! | [`memory`], `nameless`, `clock` | fallible allocation; files without a name; the time that passes |
+//! | [`memory`], `nameless`, `clock`, `json_schema` | fallible allocation; files without a name; the time that passes; JSON schemas as they are meant |
 //!
 //! Each module has errors of its own. [`Error`] is the roof over them: it gathers the errors of all
 //! floors for programs that call several, and no module names it.
@@ -50,6 +50,8 @@ pub mod draft;
 pub mod error;
 pub mod generate;
 pub mod gguf;
+#[cfg(any(feature = "constraints", feature = "chat-template"))]
+mod json_schema;
 pub mod logits;
 pub mod memory;
 pub mod model;

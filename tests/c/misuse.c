@@ -93,7 +93,7 @@ static void null_is_a_status(void) {
     GIVES(OLLM_INVALID_ARGUMENT, ollm_chat_tokens(model, &input, &id, 1, &n));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_chat_parser_new(NULL, NULL, 0, &parser));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_chat_parser_new(model, NULL, 0, NULL));
-    GIVES(OLLM_INVALID_ARGUMENT, ollm_chat_parser_new(model, NULL, 7, &parser));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_chat_parser_new(model, NULL, 99, &parser));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_chat_parser_new(model, NULL, -1, &parser));
     GIVES(OLLM_NO_TOKENIZER, ollm_chat_parser_new(model, NULL, 0, &parser));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_chat_parser_push(NULL, "a", 1));
@@ -379,7 +379,7 @@ static void lengths_and_numbers_out_of_range_are_a_status(void) {
     /* Text that is not UTF-8; tokens and flags that are none. */
     GIVES(OLLM_INVALID_UTF8, ollm_tokenize(model, "\xff\xfe", 2, 0, &id, 1, &n));
     GIVES(OLLM_INVALID_UTF8, ollm_session_feed_text(session, "a\xc3", 2, 0));
-    GIVES(OLLM_INVALID_ARGUMENT, ollm_tokenize(model, "a", 1, 4, &id, 1, &n));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_tokenize(model, "a", 1, 64, &id, 1, &n));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_tokenize(model, "a", 1, UINT32_MAX, &id, 1, &n));
     id = 320;
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_feed(session, &id, 1));

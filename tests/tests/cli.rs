@@ -422,7 +422,7 @@ fn what_is_wrong_with_a_grammar_is_said() {
     let model = tiny();
     let run = |args: &[&str]| run(&[&["-m", path(&model), "-p", "a"], args].concat());
     for (args, code, message) in [
-        (&["--json-schema", "{\"not\": {}}"][..], 1, "the JSON schema cannot be used: Unimplemented keys: [\"not\"]"),
+        (&["--json-schema", "{\"not\": {}}"][..], 1, "the JSON schema cannot be used: `not` at #: it is not supported"),
         (&["--json-schema", "no/such/file"], 1, "no/such/file: "),
         (&["--regex", "(a"], 1, "the regular expression cannot be used: "),
         (&["--regex", "a", "--json-schema", "{}"], 2, "cannot be used with"),

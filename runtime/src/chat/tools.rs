@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::constraint::schema::normalize;
+use crate::json_schema::normalize;
 
 use super::error::ChatError;
 use super::message::Variables;

@@ -20,7 +20,7 @@
 //! | `grammar` | [`GrammarCompiler`], [`Grammar`] |
 //! | `state` | [`Constraint`]: the state of one sequence |
 //! | `trigger` | the text that a constraint waits for |
-//! | `schema`, `widen` | JSON schemas as the engine is to read them; which part of one it cannot |
+//! | `widen` | which part of a JSON schema the engine cannot read |
 //! | `engine` | the one place that knows `llguidance`: tokens as a trie, masks, forced tokens |
 //! | `engine/gbnf`, `engine/message` | GBNF to Lark; the engine's messages in the user's terms |
 
@@ -29,8 +29,6 @@ mod engine;
 mod error;
 mod grammar;
 mod kind;
-#[cfg(any(feature = "constraints", feature = "chat-template"))]
-pub(crate) mod schema;
 mod state;
 mod trigger;
 #[cfg(feature = "constraints")]

@@ -5,10 +5,11 @@
 
 use serde_json::{Map, Value};
 
+use crate::json_schema::{normalize, parts};
+
 use super::error::ConstraintError;
 use super::grammar::GrammarCompiler;
 use super::kind::GrammarKind;
-use super::schema::{normalize, parts};
 
 type Result<T, E = ConstraintError> = std::result::Result<T, E>;
 

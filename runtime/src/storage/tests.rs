@@ -108,9 +108,9 @@ mod unix {
     use std::os::unix::net::UnixListener;
     use std::path::Path;
 
-    use super::super::bytes::ALIGNMENT;
-    use super::super::options::{CHUNK, MAGIC};
     use super::*;
+    use crate::storage::bytes::ALIGNMENT;
+    use crate::storage::options::{CHUNK, MAGIC};
 
     #[test]
     fn what_is_no_file_is_refused_at_once() {

@@ -13,12 +13,12 @@ use llguidance::toktrie::{InferenceCapabilities, TokEnv};
 use llguidance::{Matcher, ParserFactory};
 
 use crate::cpu::with_stack;
+use crate::json_schema;
 use crate::token_set::TokenSet;
 use crate::tokenizer::Tokenizer;
 
 use super::error::ConstraintError;
 use super::kind::GrammarKind;
-use super::schema;
 
 type Result<T, E = ConstraintError> = std::result::Result<T, E>;
 
@@ -53,7 +53,7 @@ impl Engine {
         let wrong =
             |reason: String| ConstraintError::Grammar { kind: title(kind), reason: message::told(kind, &reason) };
         let grammar = match kind {
-            GrammarKind::JsonSchema => TopLevelGrammar::from_json_schema(schema::read(text).map_err(wrong)?),
+            GrammarKind::JsonSchema => TopLevelGrammar::from_json_schema(json_schema::read(text).map_err(wrong)?),
             GrammarKind::Regex => TopLevelGrammar::from_regex(whole(text)),
             GrammarKind::Lark => TopLevelGrammar::from_lark(text.to_owned()),
             GrammarKind::Gbnf => TopLevelGrammar::from_lark(gbnf::to_lark(text).map_err(wrong)?),

@@ -47,7 +47,7 @@ const NAMED_SCHEMAS: [&str; 4] = ["properties", "patternProperties", "$defs", "d
 /// # Errors
 /// What is wrong with the JSON.
 #[cfg(feature = "constraints")]
-pub(super) fn read(text: &str) -> Result<Value, String> {
+pub(crate) fn read(text: &str) -> Result<Value, String> {
     let mut schema: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if schema == Value::Bool(true) {
         schema = json!({});
@@ -106,7 +106,7 @@ fn demands_nothing(keyword: &str, keywords: &Map<String, Value>) -> bool {
 
 /// The schemas directly inside of one, with their places; those that others refer to come first.
 #[cfg(feature = "constraints")]
-pub(super) fn parts(schema: &Value) -> Vec<(String, &Value)> {
+pub(crate) fn parts(schema: &Value) -> Vec<(String, &Value)> {
     let Some(keywords) = schema.as_object() else { return Vec::new() };
     let mut parts = Vec::new();
     let is_definition = |keyword: &str| keyword == "$defs" || keyword == "definitions";
