@@ -80,7 +80,9 @@ pub(crate) fn normalize(schema: &mut Value) {
             tighten_format(keywords);
             let idle: Vec<String> =
                 keywords.keys().filter(|keyword| demands_nothing(keyword, keywords)).cloned().collect();
-            idle.iter().for_each(|keyword| drop(keywords.shift_remove(keyword)));
+            for keyword in &idle {
+                keywords.shift_remove(keyword);
+            }
         }
         _ => {}
     }

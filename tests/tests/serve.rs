@@ -585,6 +585,11 @@ fn what_is_wrong_is_told_in_the_shape_of_the_api() {
     ] {
         assert_eq!(server.ask(method, path, &[], b"").status, status, "{method} {path}");
     }
+}
+
+#[test]
+fn what_is_no_request_is_told_and_what_is_empty_is_one() {
+    let server = start(&["-c", "64"]);
     for body in [&b"{"[..], b"[]", b"", b"{\"prompt\": \"\xff\xfe\"}", b"nonsense"] {
         let reply = server.ask("POST", "/v1/completions", &[], body);
         assert_eq!((reply.status, &reply.json()["error"]["code"]), (400, &json!("invalid_json")), "{body:?}");

@@ -101,9 +101,12 @@ impl Document {
             let (path, key, value) = (path.to_owned(), "the file".to_owned(), "something else".to_owned());
             return Err(ImportError::BadValue { path, key, value, rule: "a list of objects" }.into());
         };
-        let object = |value: Value| match value.is_object() {
-            true => Ok(Self { path: path.to_owned(), value }),
-            false => Err(not_an_object(path, "an entry", &value)),
+        let object = |value: Value| {
+            if value.is_object() {
+                Ok(Self { path: path.to_owned(), value })
+            } else {
+                Err(not_an_object(path, "an entry", &value))
+            }
         };
         list.into_iter().map(object).collect()
     }

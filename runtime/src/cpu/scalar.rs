@@ -25,7 +25,7 @@ fn fma(a: f32, b: f32, c: f32) -> f32 {
     let added = sum - product;
     let rest = (product - (sum - added)) + (c - added);
     let bits = sum.to_bits();
-    let is_exact = !(rest < 0.0 || rest > 0.0);
+    let is_exact = rest == 0.0 || rest.is_nan();
     let odd = if is_exact || bits & 1 == 1 {
         bits
     } else if (rest > 0.0) == (sum > 0.0) {

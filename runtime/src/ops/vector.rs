@@ -476,7 +476,7 @@ mod tests {
         let gelu = |x: f64| {
             const STEPS: usize = 2000;
             let width = x / STEPS as f64;
-            let weight = |i: usize| if i == 0 || i == STEPS { 1.0 } else { (2 << (i % 2)) as f64 };
+            let weight = |i: usize| if i == 0 || i == STEPS { 1.0 } else { f64::from(2 << (i % 2)) };
             let half: f64 = (0..=STEPS).map(|i| weight(i) * density(i as f64 * width)).sum();
             x * (0.5 + half * width / 3.0)
         };
@@ -492,7 +492,7 @@ mod tests {
                 let plain = got.clone();
                 let mut gated = x.clone();
                 activate_gate(isa, Activation::GeluErf, &mut gated, &up);
-                assert!((0..n).all(|i| gated[i] == plain[i] * up[i]), "{isa:?} {n}");
+                assert!((0..n).all(|i| gated[i].to_bits() == (plain[i] * up[i]).to_bits()), "{isa:?} {n}");
                 let mut bad = vec![f32::NAN; n];
                 activate(isa, Activation::GeluErf, &mut bad);
                 assert!(bad.iter().all(|x| x.is_nan()), "{isa:?} {n}");

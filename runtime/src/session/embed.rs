@@ -41,7 +41,9 @@ impl Session {
         if normalized {
             let norm = embedding.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
             let norm = norm.max(f64::MIN_POSITIVE);
-            embedding.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
+            for x in &mut embedding {
+                *x = (f64::from(*x) / norm) as f32;
+            }
         }
         Ok(embedding)
     }

@@ -124,7 +124,7 @@ mod tests {
 
     /// A lane of one thread and two places, whose thread works until the sender is dropped.
     fn busy() -> (Arc<Lane>, std::sync::mpsc::Sender<()>, tokio::task::JoinHandle<Result<()>>) {
-        let lane = Arc::new(Lane::new(1, 2, Duration::from_secs(60)));
+        let lane = Arc::new(Lane::new(1, 2, Duration::from_mins(1)));
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let shared = Arc::clone(&lane);
         let work = tokio::spawn(async move {
@@ -175,7 +175,7 @@ mod tests {
                 Ok(())
             };
             assert_eq!(lane.run(work).await.unwrap_err().status, StatusCode::SERVICE_UNAVAILABLE);
-            heard.recv_timeout(Duration::from_secs(60)).unwrap();
+            heard.recv_timeout(Duration::from_mins(1)).unwrap();
         });
     }
 }

@@ -108,12 +108,11 @@ async fn connection(
         served = poll_fn(|context| connection.poll_without_shutdown(context)) => Some(served),
         _ = stopped.changed() => None,
     };
-    let served = match served {
-        Some(served) => served,
-        None => {
-            Pin::new(&mut connection).graceful_shutdown();
-            poll_fn(|context| connection.poll_without_shutdown(context)).await
-        }
+    let served = if let Some(served) = served {
+        served
+    } else {
+        Pin::new(&mut connection).graceful_shutdown();
+        poll_fn(|context| connection.poll_without_shutdown(context)).await
     };
     // What is wrong with a connection concerns its client, who is told.
     if served.is_err() {

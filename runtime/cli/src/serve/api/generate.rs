@@ -99,7 +99,7 @@ fn prepare(service: &Service, body: &[u8], style: Style) -> Result<(Prepared, Op
         }
         Style::Text => fields.integer("logprobs", 0..=MOST_ALTERNATIVES_OF_TEXT)?,
     };
-    let fewest = if style == Style::Chat { 1 } else { 0 };
+    let fewest = u64::from(style == Style::Chat);
     let sampling = Sampling::read(&fields, service, alternatives.unwrap_or(0), fewest)?;
     Sampler::new(sampling.options.clone())?;
     let latents = Latents::read(&fields, service)?;
