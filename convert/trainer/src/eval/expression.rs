@@ -24,7 +24,7 @@ pub enum Expression {
     /// Several: a tuple or an interval, with its brackets; a set or a union is sorted.
     Group {
         /// The opening bracket, `(`, `[` or `{`; a list without brackets is a set, and a union has
-        /// [`UNION`].
+        /// U+222A.
         open: char,
         /// The closing one.
         close: char,
