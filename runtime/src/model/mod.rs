@@ -2,6 +2,7 @@
 
 mod adapter;
 mod attention;
+mod bind;
 mod checkpoints;
 mod config;
 mod delta_net;

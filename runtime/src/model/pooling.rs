@@ -27,8 +27,8 @@ pub struct DenseConfig {
 }
 
 impl FamilyKeys<'_> {
-    /// The dense layers behind the pooling of hidden states of this size: those whose sizes the file
-    /// names.
+    /// The dense layers behind the pooling of hidden states of this size: those whose sizes the
+    /// file names.
     pub(super) fn dense_layers(&self, hidden: usize) -> Result<Vec<DenseConfig>, ModelError> {
         let (mut layers, mut width) = (Vec::new(), hidden);
         for role in [Role::Dense2, Role::Dense3] {

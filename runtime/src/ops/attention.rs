@@ -1,4 +1,5 @@
-//! Attention over a KV cache, causal or bidirectional, with grouped queries (GQA, arXiv 2305.13245).
+//! Attention over a KV cache, causal or bidirectional, with grouped queries (GQA, arXiv
+//! 2305.13245).
 //!
 //! Each score is one accumulator, summed in the order of the key's elements. Each element of the
 //! result is one accumulator, summed in the order of the positions. So a query's result depends

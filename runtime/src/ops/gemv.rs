@@ -57,9 +57,9 @@ const fn is_among(tiles: &[usize], tokens: usize) -> bool {
 }
 
 impl<F: Format> QuantizedGemv<'_, F> {
-    /// A GEMV of tiles of `C` tokens by `R` vectors of rows at once, from panels that lie far apart:
-    /// each is a long stream of memory of its own, which suits the hardware prefetcher. The first
-    /// tile brings the rows to the cache, where those after it meet them.
+    /// A GEMV of tiles of `C` tokens by `R` vectors of rows at once, from panels that lie far
+    /// apart: each is a long stream of memory of its own, which suits the hardware prefetcher. The
+    /// first tile brings the rows to the cache, where those after it meet them.
     #[inline(always)]
     fn gemv<S: Simd, const R: usize, const C: usize>(&self, isa: S) {
         let (panels, vectors) = (&self.panels.range, PANEL_ROWS / S::LANES);

@@ -5,6 +5,7 @@
 //! for any batch size, any number of threads and any instruction set.
 
 mod accumulate;
+mod activation_function;
 mod activations;
 mod attention;
 mod convolution;
@@ -33,6 +34,7 @@ mod weighted_values;
 
 use crate::cpu::{Isa, Pool};
 
+pub use activation_function::{Activation, activate, activate_gate};
 pub use activations::Quantized;
 pub use attention::{attend, attention_bytes};
 pub use convolution::Convolution;
@@ -45,10 +47,7 @@ pub use matmul::{MatmulOp, matmul};
 pub use matrix::{Matrix, Panels};
 pub use query_tile::{AttentionParams, Queries};
 pub use rope::{RopePairing, RopeTable, Rotation, rotate};
-pub use vector::{
-    Activation, activate, activate_gate, add, add_scaled, layer_norm, rms_norm, scale, sigmoid, soft_cap, softmax,
-    softmax_with_sink,
-};
+pub use vector::{add, add_scaled, layer_norm, rms_norm, scale, sigmoid, soft_cap, softmax, softmax_with_sink};
 
 /// The execution context: an instruction set and the threads.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 pub mod accuracy;
 pub mod answer_command;
 pub mod answer_rule;
+mod answer_text;
 pub mod coverage;
 pub mod degeneracy;
 pub mod exact_number;
