@@ -61,21 +61,21 @@ unsafe fn tile<const SIGNED: bool, const R: usize, const C: usize>(
         unsafe {
             multiply!(
                 ymm_reg, x, [a b c d e f], [v w], ["ymm14" "ymm15"],
-                "vpbroadcastd ymm14, dword ptr [{x}]"
-                "vpmaddubsw ymm15, {v}, ymm14"
-                "vpmaddubsw ymm14, {w}, ymm14"
-                "vpaddw {a}, {a}, ymm15"
-                "vpaddw {d}, {d}, ymm14"
-                "vpbroadcastd ymm14, dword ptr [{x} + {stride}]"
-                "vpmaddubsw ymm15, {v}, ymm14"
-                "vpmaddubsw ymm14, {w}, ymm14"
-                "vpaddw {b}, {b}, ymm15"
-                "vpaddw {e}, {e}, ymm14"
-                "vpbroadcastd ymm14, dword ptr [{x} + 2*{stride}]"
-                "vpmaddubsw ymm15, {v}, ymm14"
-                "vpmaddubsw ymm14, {w}, ymm14"
-                "vpaddw {c}, {c}, ymm15"
-                "vpaddw {f}, {f}, ymm14"
+                "vpbroadcastd ymm14, dword ptr [{x}]",
+                "vpmaddubsw ymm15, {v}, ymm14",
+                "vpmaddubsw ymm14, {w}, ymm14",
+                "vpaddw {a}, {a}, ymm15",
+                "vpaddw {d}, {d}, ymm14",
+                "vpbroadcastd ymm14, dword ptr [{x} + {stride}]",
+                "vpmaddubsw ymm15, {v}, ymm14",
+                "vpmaddubsw ymm14, {w}, ymm14",
+                "vpaddw {b}, {b}, ymm15",
+                "vpaddw {e}, {e}, ymm14",
+                "vpbroadcastd ymm14, dword ptr [{x} + 2*{stride}]",
+                "vpmaddubsw ymm15, {v}, ymm14",
+                "vpmaddubsw ymm14, {w}, ymm14",
+                "vpaddw {c}, {c}, ymm15",
+                "vpaddw {f}, {f}, ymm14",
             );
         }
     } else {

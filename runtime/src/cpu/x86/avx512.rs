@@ -23,6 +23,20 @@ const LANES: usize = 16;
 /// Nearest, ties to even, no exception.
 const NEAREST: i32 = 0x08;
 
+/// One vector of rows by a tile of tokens: each sum, and the number of its token.
+///
+/// # Safety
+/// As `multiply!`.
+macro_rules! row {
+    ($weights:expr, $x:ident, $($sum:ident $token:literal)+) => {{
+        let w = $weights;
+        multiply!(
+            zmm_reg, $x, [$($sum)+], [w], [],
+            $(concat!("vpdpbusd {", stringify!($sum), "}, {w}, dword ptr [{x} + ", $token, "*{stride}]{{1to16}}"),)+
+        );
+    }};
+}
+
 /// [`Simd::dot4s`], in assembly for the tiles of most work: the compiler would load the activations
 /// long before they are used, and run out of registers.
 ///
@@ -40,42 +54,13 @@ unsafe fn tile<const R: usize, const C: usize>(
     if let ([runs], [w]) = (&mut runs[..], weights.as_slice())
         && let [a, b, c, d, e, f, g, h, i, j] = &mut runs[..]
     {
-        let w = *w;
-        // SAFETY: the instructions are those of the target features; the caller vouches for what
-        // they read.
-        unsafe {
-            multiply!(
-                zmm_reg, x, [a b c d e f g h i j], [w], [],
-                "vpdpbusd {a}, {w}, dword ptr [{x}]{{1to16}}"
-                "vpdpbusd {b}, {w}, dword ptr [{x} + {stride}]{{1to16}}"
-                "vpdpbusd {c}, {w}, dword ptr [{x} + 2*{stride}]{{1to16}}"
-                "vpdpbusd {d}, {w}, dword ptr [{x} + 3*{stride}]{{1to16}}"
-                "vpdpbusd {e}, {w}, dword ptr [{x} + 4*{stride}]{{1to16}}"
-                "vpdpbusd {f}, {w}, dword ptr [{x} + 5*{stride}]{{1to16}}"
-                "vpdpbusd {g}, {w}, dword ptr [{x} + 6*{stride}]{{1to16}}"
-                "vpdpbusd {h}, {w}, dword ptr [{x} + 7*{stride}]{{1to16}}"
-                "vpdpbusd {i}, {w}, dword ptr [{x} + 8*{stride}]{{1to16}}"
-                "vpdpbusd {j}, {w}, dword ptr [{x} + 9*{stride}]{{1to16}}"
-            );
-        }
+        // SAFETY: the caller vouches for the activations.
+        unsafe { row!(*w, x, a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7 i 8 j 9) };
     } else if let ([runs], [w]) = (&mut runs[..], weights.as_slice())
         && let [a, b, c, d, e, f, g, h] = &mut runs[..]
     {
-        let w = *w;
         // SAFETY: as above.
-        unsafe {
-            multiply!(
-                zmm_reg, x, [a b c d e f g h], [w], [],
-                "vpdpbusd {a}, {w}, dword ptr [{x}]{{1to16}}"
-                "vpdpbusd {b}, {w}, dword ptr [{x} + {stride}]{{1to16}}"
-                "vpdpbusd {c}, {w}, dword ptr [{x} + 2*{stride}]{{1to16}}"
-                "vpdpbusd {d}, {w}, dword ptr [{x} + 3*{stride}]{{1to16}}"
-                "vpdpbusd {e}, {w}, dword ptr [{x} + 4*{stride}]{{1to16}}"
-                "vpdpbusd {f}, {w}, dword ptr [{x} + 5*{stride}]{{1to16}}"
-                "vpdpbusd {g}, {w}, dword ptr [{x} + 6*{stride}]{{1to16}}"
-                "vpdpbusd {h}, {w}, dword ptr [{x} + 7*{stride}]{{1to16}}"
-            );
-        }
+        unsafe { row!(*w, x, a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7) };
     } else if let ([first, second], [v, w]) = (&mut runs[..], weights.as_slice())
         && let ([a, b, c, d, e], [f, g, h, i, j]) = (&mut first[..], &mut second[..])
     {
@@ -84,21 +69,21 @@ unsafe fn tile<const R: usize, const C: usize>(
         unsafe {
             multiply!(
                 zmm_reg, x, [a b c d e f g h i j], [v w], ["zmm31"],
-                "vpbroadcastd zmm31, dword ptr [{x}]"
-                "vpdpbusd {a}, {v}, zmm31"
-                "vpdpbusd {f}, {w}, zmm31"
-                "vpbroadcastd zmm31, dword ptr [{x} + {stride}]"
-                "vpdpbusd {b}, {v}, zmm31"
-                "vpdpbusd {g}, {w}, zmm31"
-                "vpbroadcastd zmm31, dword ptr [{x} + 2*{stride}]"
-                "vpdpbusd {c}, {v}, zmm31"
-                "vpdpbusd {h}, {w}, zmm31"
-                "vpbroadcastd zmm31, dword ptr [{x} + 3*{stride}]"
-                "vpdpbusd {d}, {v}, zmm31"
-                "vpdpbusd {i}, {w}, zmm31"
-                "vpbroadcastd zmm31, dword ptr [{x} + 4*{stride}]"
-                "vpdpbusd {e}, {v}, zmm31"
-                "vpdpbusd {j}, {w}, zmm31"
+                "vpbroadcastd zmm31, dword ptr [{x}]",
+                "vpdpbusd {a}, {v}, zmm31",
+                "vpdpbusd {f}, {w}, zmm31",
+                "vpbroadcastd zmm31, dword ptr [{x} + {stride}]",
+                "vpdpbusd {b}, {v}, zmm31",
+                "vpdpbusd {g}, {w}, zmm31",
+                "vpbroadcastd zmm31, dword ptr [{x} + 2*{stride}]",
+                "vpdpbusd {c}, {v}, zmm31",
+                "vpdpbusd {h}, {w}, zmm31",
+                "vpbroadcastd zmm31, dword ptr [{x} + 3*{stride}]",
+                "vpdpbusd {d}, {v}, zmm31",
+                "vpdpbusd {i}, {w}, zmm31",
+                "vpbroadcastd zmm31, dword ptr [{x} + 4*{stride}]",
+                "vpdpbusd {e}, {v}, zmm31",
+                "vpdpbusd {j}, {w}, zmm31",
             );
         }
     } else {

@@ -7,7 +7,7 @@
 /// # Safety
 /// The processor has the instructions, which read the activations alone and write none.
 macro_rules! multiply {
-    ($class:ident, $x:ident, [$($sum:ident)+], [$($weights:ident)+], [$($scratch:tt)*], $($line:literal)+) => {
+    ($class:ident, $x:ident, [$($sum:ident)+], [$($weights:ident)+], [$($scratch:tt)*], $($line:expr,)+) => {
         std::arch::asm!(
             $($line,)+
             $($sum = inout($class) *$sum,)+
