@@ -1,5 +1,5 @@
-//! How the shared library is linked: its soname or install name, and pages of 16 KiB, which Android asks for; for
-//! WebAssembly, a table that the host may put callbacks into.
+//! How the shared library is linked: its soname or install name, and pages of 16 KiB, which Android
+//! asks for; for WebAssembly, a table that the host may put callbacks into.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

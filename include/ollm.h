@@ -539,8 +539,8 @@ OLLM_ENUM(ollm_tool_format, int32_t) {
     OLLM_TOOL_FORMAT_LFM2 = 5,
     /// `[TOOL_CALLS][{"name": .., "arguments": {..}}]` or `[TOOL_CALLS]f[ARGS]{..}`.
     OLLM_TOOL_FORMAT_MISTRAL = 6,
-    /// `<tool_call><function=f><parameter=a>..</parameter></function></tool_call>`: Qwen3-Coder, Qwen
-    /// 3.5.
+    /// `<tool_call><function=f><parameter=a>..</parameter></function></tool_call>`: Qwen3-Coder,
+    /// Qwen 3.5.
     OLLM_TOOL_FORMAT_QWEN_XML = 7,
     /// The same in `<seed:tool_call>`: Seed-OSS.
     OLLM_TOOL_FORMAT_SEED = 8,
@@ -1628,9 +1628,10 @@ ollm_status ollm_session_score(ollm_session *session,
 /// The embedding of a text: the hidden states of its tokens, after the final norm, pooled into one
 /// vector, which is as long as the model is wide, or as its last dense layer makes it. With
 /// `normalized` other than 0 its Euclidean norm is 1. The session forgets what it held, and holds
-/// these tokens afterwards; none, if the model has bidirectional attention, which does nothing else
-/// (`OLLM_UNSUPPORTED`). With a NULL buffer the length alone is written. `pooling` is of
-/// `ollm_pooling`. Tokens that the model's file wants around a whole text: `ollm_tokenize_flags`.
+/// these tokens afterwards; none, if the model has bidirectional attention: such a model gives
+/// embeddings alone (`OLLM_UNSUPPORTED`). With a NULL buffer the length alone is written. `pooling`
+/// is of `ollm_pooling`. Tokens that the model's file wants around a whole text:
+/// `ollm_tokenize_flags`.
 ///
 /// Statuses: as `ollm_session_feed`, `OLLM_BUFFER_TOO_SMALL`, and `OLLM_EMPTY` without tokens.
 /// Since 0.1.0.

@@ -2,10 +2,11 @@
 # Installs below a prefix: install.sh LIBRARY_DIR PREFIX [COMMANDS_DIR]
 #
 # LIBRARY_DIR has libollm.a, and libollm.so (Linux), libollm.dylib (macOS) or ollm.dll and
-# libollm.dll.a (a build for Windows by MinGW); COMMANDS_DIR the commands, which write their man pages and shell
-# completions themselves. DESTDIR is put before every path, as packagers want it. Files and
-# folders that were made, now and before, are listed in PREFIX/share/ollm/installed (folders end
-# with a slash), which `uninstall.sh PREFIX` reads. A file of something else is never overwritten.
+# libollm.dll.a (a build for Windows by MinGW); COMMANDS_DIR the commands, which write their man
+# pages and shell completions themselves. DESTDIR is put before every path, as packagers want it.
+# Files and folders that were made, now and before, are listed in PREFIX/share/ollm/installed
+# (folders end with a slash), which `uninstall.sh PREFIX` reads. A file of something else is never
+# overwritten.
 set -eu
 case ${2:-} in
 /*)

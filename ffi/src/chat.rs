@@ -174,8 +174,8 @@ pub enum OllmToolFormat {
     Lfm2 = 5,
     /// `[TOOL_CALLS][{"name": .., "arguments": {..}}]` or `[TOOL_CALLS]f[ARGS]{..}`.
     Mistral = 6,
-    /// `<tool_call><function=f><parameter=a>..</parameter></function></tool_call>`: Qwen3-Coder, Qwen
-    /// 3.5.
+    /// `<tool_call><function=f><parameter=a>..</parameter></function></tool_call>`: Qwen3-Coder,
+    /// Qwen 3.5.
     QwenXml = 7,
     /// The same in `<seed:tool_call>`: Seed-OSS.
     Seed = 8,

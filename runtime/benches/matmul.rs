@@ -1,11 +1,11 @@
 //! Matmul benchmark: each weight type against its roofline (peak bandwidth, peak multiplications),
 //! on one thread and every instruction set.
 //!
-//! `cargo bench -p ollm-runtime --bench matmul`. `step` is a GEMV (one token) of more weights
-//! than the caches hold, in bytes of weights a second; compare with `read`, which only reads as
-//! many. `prompt` is a matmul of 256 tokens and `options` of ten, in multiply-adds a second; compare
-//! with `peak`, which multiplies data in L1. `branches` is `options` with more weights than the
-//! caches hold, and `batch` the same of 16 tokens.
+//! `cargo bench -p ollm-runtime --bench matmul`. `step` is a GEMV (one token) of more weights than
+//! the caches hold, in bytes of weights a second; compare with `read`, which only reads as many.
+//! `prompt` is a matmul of 256 tokens and `options` of ten, in multiply-adds a second; compare with
+//! `peak`, which multiplies data in L1. `branches` is `options` with more weights than the caches
+//! hold, and `batch` the same of 16 tokens.
 
 use std::hint::black_box;
 

@@ -29,7 +29,7 @@
 //! | [`quant`] | the block formats of ggml: scalar encode and decode |
 //! | [`gguf`] | the file format: parse and write |
 //! | [`storage`], [`atomic`] | bytes of a file; atomic replacement of a file |
-//! | [`memory`], `nameless`, `clock`, `json_schema` | fallible allocation; files without a name; the time that passes; JSON schemas as they are meant |
+//! | [`memory`], `nameless`, `clock`, `json_schema` | memory, files, time, JSON schemas |
 //!
 //! Each module has errors of its own. [`Error`] is the roof over them: it gathers the errors of all
 //! floors for programs that call several, and no module names it.

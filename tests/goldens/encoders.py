@@ -36,7 +36,8 @@ WORD_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # As wide in the end as hidden states are: llama.cpp reads no others.
 DENSE = [(96, 32), (32, 96)]
 
-# name, seed, GGUF architecture, model class, configuration, its keys, tokenizer, pooling, shapes of the dense layers
+# name, seed, GGUF architecture, model class, configuration, its keys, tokenizer, pooling, shapes of
+# the dense layers
 ARCH = gguf.MODEL_ARCH
 MODELS = [
     ("gemma-embedding", 51, ARCH.GEMMA_EMBEDDING, Gemma3TextModel, Gemma3TextConfig, GEMMA, BYTES, "mean", DENSE),

@@ -1,6 +1,6 @@
 //! The architectures of transformers that can be imported, as their code has them
 //! (`models/*/configuration_*.py`, `models/*/modeling_*.py`, transformers 5; of `InternLM2` and
-//! `MiniCPM` the code that comes with the weights).
+//! MiniCPM the code that comes with the weights).
 
 use ollm_runtime::model::Role;
 

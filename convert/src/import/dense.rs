@@ -1,5 +1,5 @@
-//! What a folder of sentence-transformers says behind the network: how hidden states are pooled, and
-//! the dense layers that follow (`modules.json`).
+//! What a folder of sentence-transformers says behind the network: how hidden states are pooled,
+//! and the dense layers that follow (`modules.json`).
 
 use std::path::Path;
 

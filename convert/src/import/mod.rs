@@ -6,7 +6,7 @@
 //! | `model.safetensors`, or `model.safetensors.index.json` and the files that it names | the weights: `checkpoint`, `tensors` |
 //! | `tokenizer.json` | the vocabulary, and itself where lists do not do what it does: `tokenizer`, `vocabulary`, `behaviour` |
 //! | `tokenizer.model`, `added_tokens.json` | the vocabulary where there is no `tokenizer.json`: `sentencepiece` |
-//! | `modules.json`, `1_Pooling`, `2_Dense`, `3_Dense` | how an embedding is made of the hidden states: `dense` |
+//! | `modules.json`, `1_Pooling`, `2_Dense`, `3_Dense` | pooling and dense layers: `dense` |
 //! | `tokenizer_config.json`, `generation_config.json`, `chat_template.*` | special tokens, chat templates |
 //!
 //! Names, keys and the order of rotated rows are those that llama.cpp's `convert_hf_to_gguf.py`

@@ -2,7 +2,7 @@
 //! `modeling_rope_utils.py` of transformers 5 reads them.
 //!
 //! `rope_scaling`, where it says anything, takes the place of `rope_parameters`; what it lacks
-//! stands beside it in the configuration. Gemma 3 and `OLMo` 3 have a rope for each kind of layers,
+//! stands beside it in the configuration. Gemma 3 and OLMo 3 have a rope for each kind of layers,
 //! and `rope_scaling` is laid over that of full attention.
 
 use std::f64::consts::TAU;

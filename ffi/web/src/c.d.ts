@@ -230,8 +230,8 @@ export const ToolFormat: {
   /** `[TOOL_CALLS][{"name": .., "arguments": {..}}]` or `[TOOL_CALLS]f[ARGS]{..}`. */
   readonly MISTRAL: 6;
   /**
-   * `<tool_call><function=f><parameter=a>..</parameter></function></tool_call>`: Qwen3-Coder, Qwen
-   * 3.5.
+   * `<tool_call><function=f><parameter=a>..</parameter></function></tool_call>`: Qwen3-Coder,
+   * Qwen 3.5.
    */
   readonly QWEN_XML: 7;
   /** The same in `<seed:tool_call>`: Seed-OSS. */
@@ -1552,9 +1552,10 @@ export interface Functions {
    * The embedding of a text: the hidden states of its tokens, after the final norm, pooled into one
    * vector, which is as long as the model is wide, or as its last dense layer makes it. With
    * `normalized` other than 0 its Euclidean norm is 1. The session forgets what it held, and holds
-   * these tokens afterwards; none, if the model has bidirectional attention, which does nothing else
-   * (`OLLM_UNSUPPORTED`). With a NULL buffer the length alone is written. `pooling` is of
-   * `ollm_pooling`. Tokens that the model's file wants around a whole text: `ollm_tokenize_flags`.
+   * these tokens afterwards; none, if the model has bidirectional attention: such a model gives
+   * embeddings alone (`OLLM_UNSUPPORTED`). With a NULL buffer the length alone is written. `pooling`
+   * is of `ollm_pooling`. Tokens that the model's file wants around a whole text:
+   * `ollm_tokenize_flags`.
    *
    * Statuses: as `ollm_session_feed`, `OLLM_BUFFER_TOO_SMALL`, and `OLLM_EMPTY` without tokens.
    * Since 0.1.0.

@@ -59,7 +59,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Talk with the model, turn by turn
     Chat(ChatArgs),
-    /// Serve the model over HTTP: the usual API of chats and completions, options, and a page to look at them
+    /// Serve the model over HTTP: an OpenAI-compatible API, options, and a page to look at them
     #[cfg(feature = "serve")]
     Serve(ServeArgs),
     /// Search over branches: vote, best of N or beam search

@@ -528,8 +528,8 @@ fn json_calls(text: &str) -> Calls {
     if calls.is_empty() { Err("there is no call".to_owned()) } else { Ok(calls) }
 }
 
-/// `{"name": .., "arguments": ..}`, with `parameters` for `arguments` and `tool_name` for `name` too,
-/// and inside `function` too.
+/// `{"name": .., "arguments": ..}`, with `parameters` for `arguments` and `tool_name` for `name`
+/// too, and inside `function` too.
 fn json_call(value: Value) -> Result<ToolCall, String> {
     let Value::Object(mut call) = value else { return Err("a call is no JSON object".to_owned()) };
     let id = call.get("id").and_then(Value::as_str).map(str::to_owned);

@@ -100,7 +100,7 @@ impl Reasoning {
 /// How a family of models calls tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToolFormat {
-    /// `<tool_call>{"name": .., "arguments": {..}}</tool_call>`: Hermes, Qwen 2.5 and 3, `SmolLM3`.
+    /// `<tool_call>{"name": .., "arguments": {..}}</tool_call>`: Hermes, Qwen 2.5 and 3, SmolLM3.
     Hermes,
     /// `{"name": .., "parameters": {..}}` or `[f(a=1)]` as all of the answer, or behind
     /// `<|python_tag|>`.

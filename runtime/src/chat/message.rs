@@ -45,7 +45,7 @@ impl Message {
     }
 
     /// A message from a JSON object. The arguments of a tool call that are a string with a JSON
-    /// object in it, as `OpenAI`'s API has them, become that object, as templates expect it.
+    /// object in it, as OpenAI's API has them, become that object, as templates expect it.
     ///
     /// # Errors
     /// [`ChatError::Message`], with index 0, if `role` is not a string or `content` not what the

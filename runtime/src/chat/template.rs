@@ -226,7 +226,7 @@ impl ChatTemplate {
     }
 
     /// The messages with the kind of content that the template writes for their role: it is asked
-    /// with conversations of its own. A developer, as `OpenAI` calls who else is the system, is the
+    /// with conversations of its own. A developer, as OpenAI calls who else is the system, is the
     /// system where the template writes no developer.
     fn fitted(
         &self,

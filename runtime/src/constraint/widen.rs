@@ -1,7 +1,7 @@
 //! Which part of a JSON schema cannot be compiled, and the schema without it.
 //!
-//! The engine names neither the part nor, often, the keyword. Both are found by trial: the innermost
-//! part that fails on its own, and in it the keyword without which it does not.
+//! The engine names neither the part nor, often, the keyword. Both are found by trial: the
+//! innermost part that fails on its own, and in it the keyword without which it does not.
 
 use serde_json::{Map, Value};
 

@@ -15,8 +15,8 @@ impl Session {
     /// through the dense layers that the model may have:
     /// `[`[`embedding_width`](crate::model::Config::embedding_width)`]`. If it is `normalized`, its
     /// Euclidean norm is 1. The session forgets what it held, and holds these tokens afterwards;
-    /// none, where attention is bidirectional: then the text is read in one pass, whose buffers grow
-    /// with its length.
+    /// none, where attention is bidirectional: then the text is read in one pass, whose buffers
+    /// grow with its length.
     ///
     /// # Errors
     /// [`SessionError::Empty`] without tokens, or as [`Session::feed`].

@@ -23,8 +23,8 @@ pub(super) struct Wanted {
 }
 
 impl Enclosure {
-    /// What it is for a tokenizer of this kind. As llama.cpp has it, word pieces are between CLS and
-    /// SEP, and texts of unigrams end with EOS, if there are such tokens.
+    /// What it is for a tokenizer of this kind. As llama.cpp has it, word pieces are between CLS
+    /// and SEP, and texts of unigrams end with EOS, if there are such tokens.
     pub(super) fn usual(metadata: &Metadata, adds_bos: bool, named: &NamedTokens) -> Result<Self, TokenizerError> {
         const FIRST: Wanted = Wanted {
             flag: "tokenizer.ggml.add_bos_token",

@@ -16,8 +16,8 @@ use crate::common::{Folder, read};
 
 const NAMES: [&str; 3] = ["gemma-embedding", "bert", "nomic-bert"];
 
-/// Keys whose values may be others: the name of the model, that of the pre-tokenizer, of which several
-/// cut alike, and the type of the unknown token, which is a control token for llama.cpp.
+/// Keys whose values may be others: the name of the model, that of the pre-tokenizer, of which
+/// several cut alike, and the type of the unknown token, which is a control token for llama.cpp.
 const FREE: [&str; 3] = ["general.name", "tokenizer.ggml.pre", "tokenizer.ggml.token_type"];
 
 /// A copy of the folder of a golden.

@@ -35,7 +35,7 @@ pub(crate) mod names {
     pub(crate) const VALUE: &str = "ollm.value";
 }
 
-/// The control's tensors: a `SwiGLU` without options.
+/// The control's tensors: a SwiGLU without options.
 pub fn control_slots(spec: &PluginConfig) -> Vec<TensorSlot> {
     let control = [names::NORM, names::GATE, names::UP, names::OUT];
     schema::tensors(spec).into_iter().filter(|(name, _)| control.contains(name)).collect()
@@ -57,7 +57,7 @@ pub fn parameters(spec: &PluginConfig) -> usize {
     schema::tensors(spec).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
 }
 
-/// The spec with the `SwiGLU` width, in steps of 32, at which the plugin comes nearest to `budget`
+/// The spec with the SwiGLU width, in steps of 32, at which the plugin comes nearest to `budget`
 /// parameters.
 pub fn fit_width(spec: &PluginConfig, budget: f64) -> PluginConfig {
     let rest = parameters(&with_width(spec, 0)) as f64;
@@ -97,7 +97,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// Binds the `SwiGLU`'s tensors.
+    /// Binds the SwiGLU's tensors.
     pub fn bind(spec: &PluginConfig, lookup: Lookup<'_>) -> Result<Self> {
         Ok(Self {
             norm: lookup(names::NORM)?,

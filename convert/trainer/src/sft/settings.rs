@@ -20,7 +20,7 @@ pub enum DecoderChoice {
     /// A low-rank delta for each latent on a shared, frozen control
     #[value(name = "lowrank")]
     LowRank,
-    /// A latent's embedding added to the input of one `SwiGLU` that starts as the control
+    /// A latent's embedding added to the input of one SwiGLU that starts as the control
     Swiglu,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A request has a [`Place`] from the time that its body is there until the engine has begun all of
 //! it. What takes longer than a moment before that runs on threads of a [`Lane`]: reading in one,
-//! compiling grammars in another, so that those who want no grammar never wait for one. Whoever goes
-//! away while waiting for a thread never gets it.
+//! compiling grammars in another, so that those who want no grammar never wait for one. Whoever
+//! goes away while waiting for a thread never gets it.
 
 use std::sync::Arc;
 use std::time::Duration;

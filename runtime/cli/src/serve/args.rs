@@ -27,8 +27,8 @@ pub(crate) struct ServeArgs {
     /// The port; 0 takes a free one, which is printed
     #[arg(long, value_name = "N", default_value_t = 8080, help_heading = "Server")]
     pub(crate) port: u16,
-    /// The key that requests have to show, as `Authorization: Bearer KEY`. Who is on this machine sees
-    /// it here, but not in the environment variable `OLLM_API_KEY`, or in a file [default:
+    /// The key that requests have to show, as `Authorization: Bearer KEY`. Who is on this machine
+    /// sees it here, but not in the environment variable `OLLM_API_KEY`, or in a file [default:
     /// `OLLM_API_KEY`]
     #[arg(long, value_name = "KEY", value_parser = NonEmptyStringValueParser::new(), help_heading = "Server")]
     pub(crate) api_key: Option<String>,
@@ -58,8 +58,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Server")]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(0..=4096))]
     pub(crate) prefixes: usize,
-    /// Seconds that a client may take to send a request, or to take what is ready of its answer, and
-    /// that a grammar may take to be compiled
+    /// Seconds that a client may take to send a request, or to take what is ready of its answer,
+    /// and that a grammar may take to be compiled
     #[arg(long, value_name = "S", default_value_t = 30, help_heading = "Server")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub(crate) timeout: u64,

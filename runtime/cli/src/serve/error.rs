@@ -1,4 +1,4 @@
-//! Errors as `OpenAI`'s API shapes them.
+//! Errors as OpenAI's API shapes them.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! `serve`: an HTTP server with `OpenAI`'s API, and the option explorer as its page.
+//! `serve`: an HTTP server with OpenAI's API, and the option explorer as its page.
 //!
 //! ```text
 //! connection -> router -> admission -> api (reads, templates, grammars) -> engine: one batch
@@ -12,7 +12,7 @@
 //! | `body` | the bodies of requests, and their bounds |
 //! | `router`, `guard`, `page` | which address is answered how, who may ask, the page |
 //! | `admission`, `memory` | which requests are taken on: how many, and how much memory |
-//! | `api` | requests and answers in `OpenAI`'s shapes, and those of options |
+//! | `api` | requests and answers in OpenAI's shapes, and those of options |
 //! | `service` | what all requests share |
 //! | `engine` | the thread that generates |
 //! | `reply`, `error`, `metrics` | documents and streams, errors, counters |

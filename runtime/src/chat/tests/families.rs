@@ -22,7 +22,7 @@ pub(super) const LFM2: &str = include_str!("templates/lfm2.jinja");
 /// As Mistral: tools before the last question, calls as JSON with ids, filters with tests.
 pub(super) const MISTRAL: &str = include_str!("templates/mistral.jinja");
 
-/// As `SmolLM3`: a mode of thinking from a flag in the system message, a date, macros.
+/// As SmolLM3: a mode of thinking from a flag in the system message, a date, macros.
 pub(super) const SMOLLM3: &str = include_str!("templates/smollm3.jinja");
 
 /// A template that knows content of parts alone.

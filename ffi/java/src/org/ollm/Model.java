@@ -11,7 +11,10 @@ public final class Model extends Handle {
     public static final int SPECIAL = 1;
     /** The token for the beginning of a text comes first, if the model's file asks for one. */
     public static final int BOS = 2;
-    /** The token for the end of a whole text comes last, if the model's file asks for one: an embedding is of such. */
+    /**
+     * The token for the end of a whole text comes last, if the model's file asks for one: an
+     * embedding is of such.
+     */
     public static final int EOS = 4;
 
     /** How to load; 0 takes the default. */
@@ -67,7 +70,7 @@ public final class Model extends Handle {
         return Native.modelMetadata(number(), key);
     }
 
-    /** The tokens of a text; {@code flags} are {@link #SPECIAL}, {@link #BOS} and {@link #EOS}, or 0. */
+    /** The tokens of a text; flags are {@link #SPECIAL}, {@link #BOS}, {@link #EOS}, or 0. */
     public int[] tokenize(String text, int flags) {
         return Native.tokenize(number(), text, flags);
     }

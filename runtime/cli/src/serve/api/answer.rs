@@ -1,4 +1,4 @@
-//! Answers in `OpenAI`'s shapes, whole and in chunks, made of what the engine tells.
+//! Answers in OpenAI's shapes, whole and in chunks, made of what the engine tells.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Reads the fields of a request. What is not known is ignored, as `OpenAI` does; what is known and
+//! Reads the fields of a request. What is not known is ignored, as OpenAI does; what is known and
 //! wrong is an error that names the field. `null` is as good as nothing.
 
 use std::fmt;

@@ -33,7 +33,7 @@ const EVENTS: usize = 64;
 const MOST_ALTERNATIVES: u64 = 20;
 const MOST_ALTERNATIVES_OF_TEXT: u64 = 5;
 
-/// Fields of `OpenAI`'s that would make another answer of it: the value that makes none, and what
+/// Fields of OpenAI's that would make another answer of it: the value that makes none, and what
 /// there is in their place.
 const UNSUPPORTED: [(&str, &str, &str); 8] = [
     ("functions", "[]", "it is not supported: tools are"),

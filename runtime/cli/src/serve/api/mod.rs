@@ -3,13 +3,13 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `generate` | chats and completions |
-//! | `embeddings`, `models` | the other two of `OpenAI`'s |
+//! | `embeddings`, `models` | the other two of OpenAI's |
 //! | `options` | option sets, searches, suggestions, tokens |
 //! | `fields` | reads fields, and names what is wrong |
 //! | `prompt`, `tools` | what is asked, and with which tools |
 //! | `grammar` | what an answer keeps to: read with the prompt, compiled after it |
 //! | `sampling`, `latents` | how tokens and latents are chosen |
-//! | `answer` | answers in `OpenAI`'s shapes, whole and in chunks |
+//! | `answer` | answers in OpenAI's shapes, whole and in chunks |
 
 pub(crate) mod answer;
 pub(crate) mod embeddings;

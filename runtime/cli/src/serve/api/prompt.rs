@@ -185,8 +185,8 @@ fn has_calls(message: &Value) -> bool {
     message["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty()) || message["function_call"].is_object()
 }
 
-/// The prompt of a conversation. A template that cannot write a message that says nothing, and calls
-/// tools, is given an empty text.
+/// The prompt of a conversation. A template that cannot write a message that says nothing, and
+/// calls tools, is given an empty text.
 fn render(messages: &[Message], variables: &Variables, service: &Service) -> Result<Prompt> {
     let template = service.template()?;
     let render = |messages: &[Message]| template.render(messages, variables, true, &service.tokenizer);

@@ -100,8 +100,8 @@ impl CallsGrammar {
         &self.written.lark
     }
 
-    /// Compiles it. Where the parameters of a tool have a part that cannot be expressed, any JSON may
-    /// stand there, unless the tool is `strict`.
+    /// Compiles it. Where the parameters of a tool have a part that cannot be expressed, any JSON
+    /// may stand there, unless the tool is `strict`.
     pub(super) fn compile(mut self, service: &Service, waiter: &Waiter) -> Result<Constraint> {
         let compiler = service.compiler()?;
         let mut compiled = compiler.compile(GrammarKind::Lark, self.text());

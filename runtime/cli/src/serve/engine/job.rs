@@ -95,8 +95,8 @@ pub(crate) struct TokenEvent {
 pub(crate) trait Work: Send {
     /// Whether nobody waits for it any more.
     fn is_gone(&self) -> bool;
-    /// Does it, with a session that has the prompt; `pause` lets the others go on, is called between
-    /// steps, and tells whether it may go on itself.
+    /// Does it, with a session that has the prompt; `pause` lets the others go on, is called
+    /// between steps, and tells whether it may go on itself.
     fn run(self: Box<Self>, session: Result<Session, SessionError>, pause: &mut dyn FnMut() -> bool);
 }
 

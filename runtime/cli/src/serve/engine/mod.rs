@@ -2,10 +2,10 @@
 //! batch (continuous batching).
 //!
 //! A pass admits what waits if there is room: places in the batch (`--parallel`), and bytes of KV
-//! cache (`--kv-memory`), of which each job reserves as many as it may come to hold. It takes a step
-//! of each continuation, and a piece of the prompts that are new, in one read of the weights (chunked
-//! prefill): a long prompt holds nobody up for long. Works (searches, embeddings, option sets) have
-//! steps of their own and take turns, one step between two passes.
+//! cache (`--kv-memory`), of which each job reserves as many as it may come to hold. It takes a
+//! step of each continuation, and a piece of the prompts that are new, in one read of the weights
+//! (chunked prefill): a long prompt holds nobody up for long. Works (searches, embeddings, option
+//! sets) have steps of their own and take turns, one step between two passes.
 //!
 //! Requests and the engine know each other by channels alone: a request whose channel is closed is
 //! cancelled, wherever it is. Each text is bit-identical to that of the same request alone.
