@@ -119,7 +119,8 @@ impl Kernel for Activate<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::vector::tests::{SIZES, close, wave};
+    use super::super::vector::tests::{SIZES, close, not_finite, wave};
+    use super::super::vector::{layer_norm, rms_norm, sigmoid, soft_cap, softmax, softmax_with_sink};
     use super::*;
 
     #[test]
@@ -199,6 +200,69 @@ mod tests {
                 let want = wave(n, 3.0).into_iter().map(|x| f64::from(x.max(0.0)).powi(2));
                 close(&got[1..], want.skip(1), 1e-6);
             }
+        }
+    }
+
+    #[test]
+    fn geglu_is_the_formula_on_every_isa_and_at_every_scale() {
+        for isa in Isa::available() {
+            for (n, scale) in SIZES.into_iter().zip([0.1, 1.0, 3.0, 80.0, 1e15, 1e-6, 5.0, 30.0]) {
+                let (x, up) = (wave(n, scale), wave(n, 2.0));
+                let mut got = x.clone();
+                activate_gate(isa, Activation::Gelu, &mut got, &up);
+                let gelu = |x: f64| {
+                    let t = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+                    x / (1.0 + (-2.0 * t).exp())
+                };
+                close(&got, x.iter().zip(&up).map(|(&x, &u)| gelu(f64::from(x)) * f64::from(u)), 1e-5);
+                activate_gate(isa, Activation::Gelu, &mut got, &not_finite(n));
+                assert!(got.iter().all(|x| x.is_nan()), "{isa:?} {n}");
+            }
+        }
+    }
+
+    type Function = fn(Isa, &mut [f32], &[f32]);
+
+    /// Ragged sizes at several scales: one hash (FNV-1a).
+    fn hash(isa: Isa, functions: &[Function]) -> u64 {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for function in functions {
+            for (n, scale) in (1..70).chain([577, 1000]).zip([1e-6, 0.7, 40.1, 1e4].into_iter().cycle()) {
+                let mut x = wave(n, scale);
+                function(isa, &mut x, &wave(n, 3.3));
+                for byte in x.iter().flat_map(|x| x.to_bits().to_le_bytes()) {
+                    hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+                }
+            }
+        }
+        hash
+    }
+
+    #[test]
+    fn bits_are_the_same_on_every_isa_and_platform() {
+        const FUNCTIONS: [Function; 6] = [
+            |isa, x, y| rms_norm(isa, x, y, 1e-5),
+            |isa, x, y| activate_gate(isa, Activation::Silu, x, y),
+            |isa, x, y| activate_gate(isa, Activation::Gelu, x, y),
+            |isa, x, _| activate(isa, Activation::Silu, x),
+            |isa, x, _| soft_cap(isa, x, 30.0),
+            |isa, x, _| softmax(isa, x),
+        ];
+        const OTHERS: [Function; 9] = [
+            |isa, x, _| sigmoid(isa, x),
+            |isa, x, y| layer_norm(isa, x, y, Some(y), 1e-5),
+            |isa, x, y| layer_norm(isa, x, y, None, 1e-5),
+            |isa, x, _| activate(isa, Activation::Gelu, x),
+            |isa, x, _| activate(isa, Activation::GeluErf, x),
+            |isa, x, y| activate_gate(isa, Activation::GeluErf, x, y),
+            |isa, x, _| activate(isa, Activation::ReluSquared, x),
+            |isa, x, y| activate_gate(isa, Activation::ClampedSwish, x, y),
+            |isa, x, _| softmax_with_sink(isa, x, 1.5),
+        ];
+        let scalar = Isa::by_name("scalar").unwrap();
+        for isa in Isa::available() {
+            assert_eq!(hash(isa, &FUNCTIONS), 0x2881_28dd_7175_eab2, "{isa:?}");
+            assert_eq!(hash(isa, &OTHERS), hash(scalar, &OTHERS), "{isa:?}");
         }
     }
 }
