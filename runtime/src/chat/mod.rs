@@ -34,6 +34,7 @@ mod guard;
 mod literal;
 mod message;
 mod objects;
+mod order;
 mod parser;
 mod python;
 mod repr;
