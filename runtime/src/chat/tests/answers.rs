@@ -48,7 +48,7 @@ const CASES: &[(ToolFormat, &str, &[&str])] = &[
     (
         ToolFormat::Hermes,
         "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 18446744073709551616}}</tool_call>",
-        &["E"],
+        &["T <tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 18446744073709551616}}</tool_call>", "E"],
     ),
     (ToolFormat::Hermes, "<think>\nhm\n\nso\n</think>\n\nYes. ", &["R hm\n\nso", "T Yes. "]),
     (ToolFormat::Hermes, "<think>\n\n</think>\n\nYes", &["T Yes"]),
