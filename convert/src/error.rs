@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use ollm_console::hub::HubError;
-use ollm_runtime::gguf::GgufError;
+use ollm_runtime::gguf::{GgufError, part_name};
 use ollm_runtime::logits::LogitsError;
 use ollm_runtime::memory::OutOfMemory;
 use ollm_runtime::model::ModelError;
@@ -158,11 +158,25 @@ macro_rules! from {
 
 from!(ollm_runtime::Error, LogitsError, ModelError, OutOfMemory, StorageError);
 
+/// The first part of the model that the file at `path` is another part of, by its name.
+fn first_part(path: &Path, error: &GgufError) -> Option<PathBuf> {
+    let &GgufError::Part { number, count } = error else { return None };
+    let [own, first] = [number, 1].map(|number| part_name("", number as usize, count as usize));
+    let stem = path.file_name()?.to_str()?.strip_suffix(&own)?;
+    Some(path.with_file_name(format!("{stem}{first}")))
+}
+
 impl fmt::Display for ConvertError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Runtime(error) => error.fmt(f),
-            Self::Gguf { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::Gguf { path, source } => {
+                write!(f, "{}: {source}", path.display())?;
+                match first_part(path, source) {
+                    Some(first) => write!(f, " (the first part here is {})", first.display()),
+                    None => Ok(()),
+                }
+            }
             Self::Output(source) => write!(f, "cannot write: {source}"),
             Self::NotAdapters { path } => write!(
                 f,

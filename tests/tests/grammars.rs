@@ -114,6 +114,34 @@ fn gbnf() {
     check("root ::= ws root | \"a\"\nws ::= \" \"*", &["a", "  a"], &["", "b"]);
 }
 
+/// Tokens by name and by number, and any but one.
+#[test]
+fn gbnf_with_tokens() {
+    let judge = Judge::new();
+    let controls = (0..320).filter(|&token| judge.tokenizer.is_control(token) && !judge.tokenizer.is_end(token));
+    let control = controls.last().unwrap();
+    let name = String::from_utf8(judge.tokenizer.token_bytes(control).unwrap().to_vec()).unwrap();
+    let letter = |c: u8| judge.bytes[usize::from(c)].unwrap();
+    let (a, b) = (letter(b'a'), letter(b'b'));
+    for (grammar, right, wrong) in [
+        (format!("root ::= \"a\" {name} \"b\""), vec![a, control, b], vec![a, a, b]),
+        (
+            format!("root ::= <[{control}]> !<[{control}]>* <[{control}]>"),
+            vec![control, a, b, control],
+            vec![control, a],
+        ),
+        (format!("root ::= !{name} {name}"), vec![b, control], vec![control, control]),
+        (format!("root ::= \"(\" root \")\" | !<[{a}]>"), vec![letter(b'('), b, letter(b')')], vec![a]),
+    ] {
+        let compiled = judge.compiler.compile(GrammarKind::Gbnf, &grammar);
+        let constraint = Constraint::new(&compiled.unwrap_or_else(|error| panic!("{error}\n{grammar}")));
+        assert!(takes(&constraint, &right), "{grammar}");
+        assert!(!takes(&constraint, &wrong), "{grammar}");
+    }
+    let error = judge.compiler.compile(GrammarKind::Gbnf, "root ::= <no-such-token>").unwrap_err().to_string();
+    assert!(error.contains("line 1, column 10: <no-such-token> is no token of the model"), "{error}");
+}
+
 #[test]
 fn lark_and_regular_expressions() {
     let judge = Judge::new();

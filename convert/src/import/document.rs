@@ -1,6 +1,7 @@
 //! A JSON file with typed access, so that every error names the file and the key.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ollm_runtime::gguf::foreign;
@@ -45,10 +46,38 @@ fn strict(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Bytes of a file of a folder, other than weights, at most: the largest tokenizers have some 40
+/// million.
+pub(super) const MOST_BYTES: u64 = 1 << 30;
+
+/// The bytes of a file of a folder.
+///
+/// # Errors
+/// If it is none: what is read from a pipe or a device need not come to an end.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let io = |source| ollm_runtime::Error::Io { path: path.to_owned(), source };
+    let about = fs::metadata(path).map_err(io)?;
+    if !about.is_file() && !about.is_dir() {
+        return Err(ImportError::NotAFile { path: path.to_owned() }.into());
+    }
+    if about.len() > MOST_BYTES {
+        return Err(ImportError::TooLarge { path: path.to_owned(), bytes: about.len() }.into());
+    }
+    Ok(fs::read(path).map_err(io)?)
+}
+
+/// The text of a file of a folder.
+pub(super) fn read_text(path: &Path) -> Result<String> {
+    let wrong = |error: std::string::FromUtf8Error| {
+        let source = io::Error::new(io::ErrorKind::InvalidData, error.utf8_error());
+        ollm_runtime::Error::Io { path: path.to_owned(), source }
+    };
+    Ok(String::from_utf8(read_file(path)?).map_err(wrong)?)
+}
+
 /// The JSON of a file.
 fn read_value(path: &Path) -> Result<Value> {
-    let io = |source| ollm_runtime::Error::Io { path: path.to_owned(), source };
-    let bytes = fs::read(path).map_err(io)?;
+    let bytes = read_file(path)?;
     if let Some(what) = foreign(&bytes) {
         return Err(ImportError::Foreign { path: path.to_owned(), what }.into());
     }
@@ -113,8 +142,7 @@ impl Document {
 
     /// The file as it is, but for a byte order mark.
     pub(super) fn text(&self) -> Result<String> {
-        let io = |source| ollm_runtime::Error::Io { path: self.path.clone(), source };
-        let text = fs::read_to_string(&self.path).map_err(io)?;
+        let text = read_text(&self.path)?;
         Ok(text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned))
     }
 

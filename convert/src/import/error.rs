@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use ollm_runtime::tokenizer::TokenizerError;
 
 use super::architectures;
+use super::document::MOST_BYTES;
 
 /// Why a folder could not be imported.
 #[derive(Debug)]
@@ -31,6 +32,10 @@ pub enum ImportError {
     HubId { path: PathBuf, id: String },
     /// This is a file.
     NotAFolder { path: PathBuf },
+    /// A file of the folder is a pipe or a device, which need not come to an end.
+    NotAFile { path: PathBuf },
+    /// A file of the folder, other than weights, is larger than such files are.
+    TooLarge { path: PathBuf, bytes: u64 },
     /// A file holds something else: a pointer, a page.
     Foreign { path: PathBuf, what: &'static str },
     /// A quantized tensor cannot be decoded.
@@ -97,6 +102,12 @@ impl fmt::Display for ImportError {
                 "{}: this is a file; import takes the folder with config.json, the weights and the tokenizer",
                 path.display()
             ),
+            Self::NotAFile { path } => {
+                write!(f, "{}: this is no file but a pipe or a device: import reads a folder of files", path.display())
+            }
+            Self::TooLarge { path, bytes } => {
+                write!(f, "{}: {bytes} bytes, where such a file has {MOST_BYTES} at most", path.display())
+            }
             Self::Foreign { path, what } => write!(f, "{}: this is {what}", path.display()),
             Self::Quantized { path, tensor, reason } => {
                 write!(f, "{}: tensor {tensor:?} {reason}", path.display())

@@ -1,11 +1,11 @@
 //! `tokenizer.model`: a tokenizer of `SentencePiece`, a message of protocol buffers
 //! (`sentencepiece_model.proto`; what is not needed here is left out).
 
-use std::fs;
 use std::path::Path;
 
 use ollm_runtime::gguf::Value;
 
+use super::document::read_file;
 use super::error::ImportError;
 use super::metadata::MetadataPairs;
 use super::wire;
@@ -50,8 +50,7 @@ const BPE: i32 = 2;
 impl SentencePiece {
     /// Reads a file; it must be one that lists can say.
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let io = |source| ollm_runtime::Error::Io { path: path.to_owned(), source };
-        let model = Self::parse(&fs::read(path).map_err(io)?).filter(|model| !model.pieces.is_empty());
+        let model = Self::parse(&read_file(path)?).filter(|model| !model.pieces.is_empty());
         let model = model.ok_or_else(|| ImportError::NoSentencePiece { path: path.to_owned() })?;
         let kind = match model.trainer.model {
             UNIGRAM | BPE => "",

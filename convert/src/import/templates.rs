@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::document::Document;
+use super::document::{Document, read_text};
 use super::metadata::MetadataPairs;
 use crate::Result;
 
@@ -29,10 +29,10 @@ pub(super) fn keys(folder: &Path, settings: &Document) -> Result<MetadataPairs> 
     read_json(&Document::read_if_there(&folder.join(FILES[0]))?, &mut templates)?;
     let file = folder.join(FILES[1]);
     if file.exists() {
-        templates.insert(DEFAULT.to_owned(), read(&file)?);
+        templates.insert(DEFAULT.to_owned(), read_text(&file)?);
     }
     for (name, path) in additional(folder)? {
-        templates.insert(name, read(&path)?);
+        templates.insert(name, read_text(&path)?);
     }
     let key = |name: String| match name.as_str() {
         DEFAULT => format!("tokenizer.{KEY}"),
@@ -77,9 +77,4 @@ fn additional(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
         }
     }
     Ok(found)
-}
-
-fn read(path: &Path) -> Result<String> {
-    let io = |source| ollm_runtime::Error::Io { path: path.to_owned(), source };
-    Ok(fs::read_to_string(path).map_err(io)?)
 }

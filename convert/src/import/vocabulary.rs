@@ -63,7 +63,8 @@ enum Kind {
     Bytes { merges: Vec<String> },
     /// Characters are merged, by rank or by score, and what has no token becomes bytes.
     Characters { merges: Vec<String>, scores: Vec<f32> },
-    /// The longest tokens that a word begins with (`WordPiece`). Only a carried tokenizer does it.
+    /// The longest tokens that a word begins with (`WordPiece`), or words alone (`WordLevel`). Only a
+    /// carried tokenizer does it.
     Words,
     /// The tokens of the highest score in all (`Unigram`). Only a carried tokenizer does it.
     Unigrams { scores: Vec<f32> },
@@ -80,8 +81,9 @@ impl HfVocabulary {
         match model.opt_str("type")? {
             Some("BPE") => vocabulary.read_bpe(tokenizer, model)?,
             Some("WordPiece") => vocabulary.read_words(tokenizer, model)?,
+            Some("WordLevel") => vocabulary.read_whole_words(tokenizer, model)?,
             Some("Unigram") => vocabulary.read_unigrams(tokenizer, model)?,
-            _ => return Err(model.unsupported("type", "BPE, Unigram, WordPiece").into()),
+            _ => return Err(model.unsupported("type", "BPE, Unigram, WordLevel, WordPiece").into()),
         }
         Ok(vocabulary)
     }
@@ -136,6 +138,18 @@ impl HfVocabulary {
         self.add_added(tokenizer, false)?;
         for (text, _) in self.texts.iter_mut().zip(&self.types).filter(|&(_, &kind)| kind == NORMAL) {
             *text = text.strip_prefix("##").map_or_else(|| format!("{SPACE}{text}"), str::to_owned);
+        }
+        self.kind = Kind::Words;
+        Ok(())
+    }
+
+    /// As word pieces of which each is a word.
+    fn read_whole_words(&mut self, tokenizer: &Document, model: &Document) -> Result<()> {
+        self.add_model(model)?;
+        self.mark(model.opt_str("unk_token")?);
+        self.add_added(tokenizer, false)?;
+        for (text, _) in self.texts.iter_mut().zip(&self.types).filter(|&(_, &kind)| kind == NORMAL) {
+            text.insert_str(0, SPACE);
         }
         self.kind = Kind::Words;
         Ok(())

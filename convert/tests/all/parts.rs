@@ -75,7 +75,9 @@ fn a_part_alone_is_refused_and_a_missing_one_is_named() {
         let recipe = &RECIPES[0];
         let options = Options { recipe, imatrix: None, tensor_types: &[], force: false };
         let error = quantize(&path, &folder.join("out.gguf"), &options, &ProgressBar::hidden()).unwrap_err();
+        let first = folder.join(NAMES[0]).display().to_string();
         assert!(error.to_string().contains("name the first part"), "{error}");
+        assert!(error.to_string().ends_with(&format!("(the first part here is {first})")), "{error}");
         let error = join(&path, &folder.join("out.gguf"), false).unwrap_err();
         assert!(matches!(error, ConvertError::Gguf { source: GgufError::Part { .. }, .. }), "{error}");
     }

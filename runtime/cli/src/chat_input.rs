@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use ollm_runtime::chat::{ChatError, ChatTemplate, Message, Variables};
+use ollm_runtime::chat::{ChatError, ChatTemplate, Message, Variables, json_from_str};
 use ollm_runtime::gguf::Metadata;
 use serde_json::Value;
 
@@ -35,7 +35,7 @@ pub(crate) struct ConversationArgs {
 
 fn variable(text: &str) -> std::result::Result<(String, Value), String> {
     let (name, json) = text.split_once('=').ok_or("there is no =")?;
-    let value = serde_json::from_str(json).map_err(|error| format!("the value is no JSON: {error}"))?;
+    let value = json_from_str(json).map_err(|error| format!("the value is no JSON: {error}"))?;
     Ok((name.to_owned(), value))
 }
 
@@ -84,8 +84,8 @@ impl ConversationArgs {
     pub(crate) fn variables(&self, template: &ChatTemplate) -> Result<Variables> {
         let mut variables = Variables::new();
         if let Some(path) = &self.tools {
-            let wrong = |error: serde_json::Error| ChatError::Json { what: "the tools", reason: error.to_string() };
-            let tools = serde_json::from_str(&read(path)?).map_err(wrong).map_err(Failure::in_file(path))?;
+            let wrong = |reason| ChatError::Json { what: "the tools", reason };
+            let tools = json_from_str(&read(path)?).map_err(wrong).map_err(Failure::in_file(path))?;
             variables = variables.with("tools", tools).map_err(Failure::in_file(path))?;
         }
         for (name, value) in &self.variables {

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
 
 /// Between two plain lines: the bar is drawn each [`TICK`], so that there are 30 s at most.
 const INTERVAL: Duration = Duration::from_secs(29);
@@ -32,12 +32,16 @@ pub fn bar(on_terminal: &str, plain_line: &str) -> ProgressBar {
 
 /// A bar of something that is counted in bytes.
 pub fn bytes_bar(stage: &'static str) -> ProgressBar {
-    let bar = bar(
-        "{msg} {wide_bar} {bytes} of {total_bytes}, {eta} left",
-        "{msg}: {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
-    );
+    let bar = bar("{msg} {wide_bar} {of_bytes}", "{msg}: {of_bytes_rate}");
     bar.set_message(stage);
     bar
+}
+
+/// How much of all bytes is done, as far as it is known how many there are.
+fn of_bytes(state: &ProgressState, rate: bool) -> String {
+    let Some(all) = state.len().filter(|&all| all > 0) else { return "preparing".to_owned() };
+    let rate = if rate { format!("{}/s, ", HumanBytes(state.per_sec() as u64)) } else { String::new() };
+    format!("{} of {}, {rate}{:#} left", HumanBytes(state.pos()), HumanBytes(all), HumanDuration(state.eta()))
 }
 
 /// A bar of so many steps of something.
@@ -54,6 +58,14 @@ pub fn count_bar(stage: &'static str, length: u64, unit: &'static str) -> Progre
 
 fn styled(target: ProgressDrawTarget, template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template).expect("a template of known keys");
+    // Writing to a line cannot fail.
+    let style = style
+        .with_key("of_bytes", |state: &ProgressState, line: &mut dyn fmt::Write| {
+            let _ = line.write_str(&of_bytes(state, false));
+        })
+        .with_key("of_bytes_rate", |state: &ProgressState, line: &mut dyn fmt::Write| {
+            let _ = line.write_str(&of_bytes(state, true));
+        });
     ProgressBar::with_draw_target(None, target).with_style(style)
 }
 
@@ -169,6 +181,23 @@ mod tests {
         assert!(last.starts_with("options, train: cross-entropy 1.234: 300/1,200 steps, "), "{found:?}");
         assert!(last.contains("/s, ") && last.ends_with(" left"), "{found:?}");
         assert!(found.iter().all(|line| !line.contains(['\n', '\r', '\x1b'])), "{found:?}");
+    }
+
+    #[test]
+    fn bytes_are_told_once_it_is_known_how_many_there_are() {
+        let (sender, receiver) = mpsc::channel();
+        let write = Box::new(move |line: &str| sender.send(line.to_owned()).map_err(io::Error::other));
+        let bar = plain(PlainLines::new(Duration::ZERO, write), "{msg}: {of_bytes_rate}");
+        bar.set_message("import");
+        bar.tick();
+        bar.set_length(4 << 20);
+        bar.set_position(1 << 20);
+        std::thread::sleep(Duration::from_millis(60));
+        bar.tick();
+        drop(bar);
+        let found: Vec<String> = receiver.into_iter().collect();
+        assert_eq!(found[0], "import: preparing");
+        assert!(found.last().unwrap().starts_with("import: 1.00 MiB of 4.00 MiB, "), "{found:?}");
     }
 
     #[test]

@@ -4,12 +4,17 @@ use minijinja::{Error, ErrorKind, State, Value};
 
 type Result<T> = std::result::Result<T, Error>;
 
-/// The arguments in the order of `names`; those that are not given are none.
-pub(super) fn bind<const N: usize>(args: &[Value], names: [&str; N]) -> Result<[Option<Value>; N]> {
-    let (positional, keywords) = match args.split_last() {
+/// Arguments by position, and those by name.
+pub(super) fn split_keywords(args: &[Value]) -> (&[Value], Option<&Value>) {
+    match args.split_last() {
         Some((last, rest)) if last.is_kwargs() => (rest, Some(last)),
         _ => (args, None),
-    };
+    }
+}
+
+/// The arguments in the order of `names`; those that are not given are none.
+pub(super) fn bind<const N: usize>(args: &[Value], names: [&str; N]) -> Result<[Option<Value>; N]> {
+    let (positional, keywords) = split_keywords(args);
     if positional.len() > N {
         return Err(Error::from(ErrorKind::TooManyArguments));
     }

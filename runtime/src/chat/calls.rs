@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::forms::{Bare, Body, CallForm, NamedBody, TagBody};
+use super::json::{check_integers, json_from_str};
 use super::literal::{NamedCall, begins_python_list, brace_calls, python_calls};
 use super::tools::Tool;
 
@@ -314,9 +315,8 @@ fn named_arguments(body: &str, form: &NamedBody) -> Option<(usize, Calls)> {
         return wrong(format!("there should be a JSON object behind {}", form.arguments));
     }
     let end = lead + balanced(json)?;
-    let arguments = serde_json::from_str(&body[lead..end]);
-    let call = arguments.map(|arguments| vec![ToolCall { name: name.to_owned(), arguments, id }]);
-    Some((end, call.map_err(|error| error.to_string())))
+    let call = arguments_object(&body[lead..end]);
+    Some((end, call.map(|arguments| vec![ToolCall { name: name.to_owned(), arguments, id }])))
 }
 
 /// What follows `<|python_tag|>`: a call in JSON, `tool.call(..)` of a tool that is built in, or
@@ -516,8 +516,16 @@ fn python(text: &str) -> Calls {
     python_calls(text).map(named)
 }
 
+fn arguments_object(text: &str) -> Result<Map<String, Value>, String> {
+    match json_from_str(text)? {
+        Value::Object(arguments) => Ok(arguments),
+        _ => Err("the arguments of a call are no JSON object".to_owned()),
+    }
+}
+
 /// Calls in JSON, or lists of them, one after the other.
 fn json_calls(text: &str) -> Calls {
+    check_integers(text)?;
     let mut calls = Vec::new();
     for value in serde_json::Deserializer::from_str(text).into_iter() {
         match value.map_err(|error| error.to_string())? {
@@ -546,7 +554,7 @@ fn json_call(value: Value) -> Result<ToolCall, String> {
     let arguments = match arguments {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(arguments)) => arguments,
-        Some(Value::String(json)) => serde_json::from_str(&json).map_err(|error| error.to_string())?,
+        Some(Value::String(json)) => arguments_object(&json)?,
         Some(_) => return Err("the arguments of a call are no JSON object".to_owned()),
     };
     Ok(ToolCall { name, arguments, id })

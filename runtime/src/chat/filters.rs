@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 
-use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs};
+use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value, filters};
 
-use super::args::{bind, is_true, opt_int, opt_text, pay, refused, required, size};
+use super::args::{bind, is_true, opt_int, opt_text, pay, refused, required, size, split_keywords, text};
 use super::guard::{Folded, fold, guarded};
-use super::python::{folded, is_space, modulo, pad, replace, strip};
+use super::order::{self, Keys};
+use super::python::{apply, folded, is_space, modulo, pad, replace, strip};
 use super::repr::{repr, string, to_json};
-use super::source::{FOLD, FORMAT};
+use super::source::{FOLD, FORMAT, ITERATED, TEXT};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -17,9 +18,9 @@ type Result<T> = std::result::Result<T, Error>;
 type Filter = fn(&mut State<'_, '_>, &Value, &[Value]) -> Result<Value>;
 
 /// How deep lists are nested whose texts are compared as they were said.
-const FOLD_LEVELS: usize = 8;
+pub(super) const FOLD_LEVELS: usize = 8;
 
-const FILTERS: [(&str, Filter); 31] = [
+const FILTERS: [(&str, Filter); 42] = [
     (FOLD, |state, value, args| {
         let [] = bind(args, [])?;
         folded(state, value, FOLD_LEVELS)
@@ -71,14 +72,49 @@ const FILTERS: [(&str, Filter); 31] = [
     ("xmlattr", xml_attributes),
     ("batch", |state, value, args| rows(state, value, bind(args, ["linecount", "fill_with"])?, filters::batch)),
     ("slice", |state, value, args| rows(state, value, bind(args, ["slices", "fill_with"])?, filters::slice)),
-    ("sort", |state, value, args| {
-        filters::sort(state, value.clone(), named(args, ["reverse", "case_sensitive", "attribute"])?)
+    (TEXT, |state, value, args| {
+        let [] = bind(args, [])?;
+        printed(state, value)
     }),
-    ("unique", |state, value, args| {
-        filters::unique(state, value.clone(), named(args, ["case_sensitive", "attribute"])?)
+    (ITERATED, |_, value, args| {
+        let [] = bind(args, [])?;
+        check_iterable(value).map(|()| value.clone())
     }),
-    ("min", |state, value, args| filters::min(state, value.clone(), named(args, ["case_sensitive", "attribute"])?)),
-    ("max", |state, value, args| filters::max(state, value.clone(), named(args, ["case_sensitive", "attribute"])?)),
+    ("list", |state, value, args| {
+        let [] = bind(args, [])?;
+        items(state, value).map(Value::from)
+    }),
+    ("capitalize", |state, value, args| apply(state, "__capitalize__", value, args)),
+    ("lower", |state, value, args| apply(state, "__lower__", value, args)),
+    ("upper", |state, value, args| apply(state, "__upper__", value, args)),
+    ("join", join),
+    ("sum", |state, value, args| {
+        check_iterable(value)?;
+        apply(state, "__sum__", value, args)
+    }),
+    ("map", map),
+    ("sort", order::sort),
+    ("unique", order::unique),
+    ("min", order::min),
+    ("max", order::max),
+    ("groupby", order::group_by),
+    ("dictsort", order::dict_sort),
+];
+
+/// Filters of texts, which take other values as Python prints them.
+const OF_TEXTS: [&str; 12] = [
+    "capitalize",
+    "center",
+    "forceescape",
+    "indent",
+    "lower",
+    "striptags",
+    "title",
+    "trim",
+    "truncate",
+    "upper",
+    "wordcount",
+    "wordwrap",
 ];
 
 /// Adds the filters and tests.
@@ -87,15 +123,24 @@ pub(super) fn add(environment: &mut Environment<'_>) {
         environment.add_filter(name, move |state: &mut State<'_, '_>, args: Rest<ValueOrKwargs>| {
             let args = args.into_values();
             let (value, args) = args.split_first().ok_or_else(|| Error::from(ErrorKind::MissingArgument))?;
+            if OF_TEXTS.contains(&name) {
+                let text = printed(state, value)?;
+                return filter(state, &text, args);
+            }
             filter(state, value, args)
         });
     }
-    environment.add_filter("dictsort", dict_sort);
     environment.add_filter("__replace__", filters::replace);
+    environment.add_filter("__capitalize__", filters::capitalize);
+    environment.add_filter("__lower__", filters::lower);
+    environment.add_filter("__upper__", filters::upper);
+    environment.add_filter("__join__", filters::join);
+    environment.add_filter("__sum__", filters::sum);
     // What Jinja has not, and what tells another thing each time.
     for name in ["split", "lines", "bool", "zip", "chain"] {
         environment.remove_filter(name);
     }
+    order::add_tests(environment);
     environment.add_test("sequence", |value: &Value| value.len().is_some());
     environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
     environment.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
@@ -104,10 +149,54 @@ pub(super) fn add(environment: &mut Environment<'_>) {
     }
 }
 
-/// Arguments by position or name, as names.
-fn named<const N: usize>(args: &[Value], names: [&'static str; N]) -> Result<Kwargs> {
-    let bound = bind(args, names)?;
-    Ok(names.into_iter().zip(bound).filter_map(|(name, value)| Some((name, value?))).collect())
+/// The items of a value; those of one that is not defined are none.
+pub(super) fn items(state: &State<'_, '_>, value: &Value) -> Result<Vec<Value>> {
+    check_iterable(value)?;
+    let items: Vec<Value> = value.try_iter()?.collect();
+    state.consume_fuel(items.len() as u64)?;
+    Ok(items)
+}
+
+/// The engine has no items for `none`, which Python refuses.
+fn check_iterable(value: &Value) -> Result<()> {
+    if value.is_none() { Err(refused("none is not iterable")) } else { Ok(()) }
+}
+
+/// A text as it is, another value as Python prints it.
+fn printed(state: &State<'_, '_>, value: &Value) -> Result<Value> {
+    if value.kind() == ValueKind::String { Ok(value.clone()) } else { string(state, value).map(Value::from) }
+}
+
+fn join(state: &mut State<'_, '_>, value: &Value, args: &[Value]) -> Result<Value> {
+    let [separator, attribute] = bind(args, ["d", "attribute"])?;
+    let keys = Keys::new(attribute, false, None)?;
+    let texts: Vec<Value> =
+        items(state, value)?.iter().map(|item| printed(state, &keys.attribute(item)?)).collect::<Result<_>>()?;
+    let separator = separator.map(|separator| printed(state, &separator)).transpose()?;
+    apply(state, "__join__", &texts.into(), separator.as_slice())
+}
+
+/// An attribute of each item, or what a filter makes of it with the arguments that follow.
+fn map(state: &mut State<'_, '_>, value: &Value, args: &[Value]) -> Result<Value> {
+    if !value.is_true() {
+        return Ok(Vec::<Value>::new().into());
+    }
+    let mut items = items(state, value)?;
+    let filter = match split_keywords(args).0 {
+        [] => None,
+        [name, ..] => Some(text(Some(name.clone()))?),
+    };
+    if let Some(filter) = filter {
+        let mut args = args.to_vec();
+        for item in &mut items {
+            args[0] = std::mem::take(item);
+            *item = state.apply_filter(&filter, &args)?;
+        }
+        return Ok(items.into());
+    }
+    let [attribute, default] = bind(args, ["attribute", "default"])?;
+    let keys = Keys::new(Some(required(attribute)?), false, None)?.with_default(default);
+    items.iter().map(|item| keys.attribute(item)).collect()
 }
 
 fn rows(
@@ -116,15 +205,8 @@ fn rows(
     [count, fill]: [Option<Value>; 2],
     make: fn(&State<'_, '_>, Value, usize, Option<Value>) -> Result<Value>,
 ) -> Result<Value> {
+    check_iterable(value)?;
     make(state, value.clone(), size(count)?, fill.filter(|fill| !fill.is_none()))
-}
-
-fn dict_sort(state: &mut State<'_, '_>, args: Rest<ValueOrKwargs>) -> Result<Value> {
-    let args = args.into_values();
-    let (value, args) = args.split_first().ok_or_else(|| Error::from(ErrorKind::MissingArgument))?;
-    let items = value.len().unwrap_or(0);
-    state.consume_fuel((items * (usize::BITS - items.leading_zeros()) as usize) as u64)?;
-    filters::dictsort(value, named(args, ["case_sensitive", "by", "reverse"])?)
 }
 
 fn absolute(_: &mut State<'_, '_>, value: &Value, args: &[Value]) -> Result<Value> {
@@ -193,7 +275,7 @@ fn file_size(_: &mut State<'_, '_>, value: &Value, args: &[Value]) -> Result<Val
 
 /// A number in a text, without the underscores that Python takes.
 fn digits(text: &str) -> String {
-    text.trim_matches(is_space).replace('_', "")
+    Folded::new(text).text().trim_matches(is_space).replace('_', "")
 }
 
 fn float(_: &mut State<'_, '_>, value: &Value, args: &[Value]) -> Result<Value> {
@@ -209,17 +291,30 @@ fn int(_: &mut State<'_, '_>, value: &Value, args: &[Value]) -> Result<Value> {
     let [default, base] = bind(args, ["default", "base"])?;
     let base = opt_int(base)?.and_then(|base| u32::try_from(base).ok()).unwrap_or(10);
     let number = match value.as_str() {
-        Some(text) => integer(&digits(text), base),
-        None => i128::try_from(value.clone()).ok().or_else(|| truncated(f64::try_from(value.clone()).ok()?)),
+        Some(text) => integer(&digits(text), base)?,
+        None => match i128::try_from(value.clone()) {
+            Ok(number) => Some(number),
+            Err(_) => f64::try_from(value.clone()).ok().map(truncated).transpose()?.flatten(),
+        },
     };
     Ok(number.map_or_else(|| default.unwrap_or_else(|| 0.into()), Value::from))
 }
 
-fn truncated(number: f64) -> Option<i128> {
-    number.is_finite().then_some(number as i128)
+/// The whole part of a number.
+fn truncated(number: f64) -> Result<Option<i128>> {
+    const LIMIT: f64 = i128::MAX as f64;
+    match number.trunc() {
+        whole if whole.is_nan() || whole.is_infinite() => Ok(None),
+        whole if (-LIMIT..LIMIT).contains(&whole) => Ok(Some(whole as i128)),
+        _ => Err(too_large()),
+    }
 }
 
-fn integer(text: &str, base: u32) -> Option<i128> {
+fn too_large() -> Error {
+    refused("an integer of more than 128 bits")
+}
+
+fn integer(text: &str, base: u32) -> Result<Option<i128>> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let prefix = match base {
         2 => Some(["0b", "0B"]),
@@ -228,14 +323,13 @@ fn integer(text: &str, base: u32) -> Option<i128> {
         _ => None,
     };
     let bare = prefix.and_then(|prefixes| prefixes.iter().find_map(|prefix| unsigned.strip_prefix(prefix)));
-    let parsed =
-        if (2..=36).contains(&base) { i128::from_str_radix(bare.unwrap_or(unsigned), base).ok() } else { None };
-    match parsed {
-        Some(number) if text.starts_with('-') => Some(-number),
-        Some(number) => Some(number),
-        // Python goes on with a float.
-        None => truncated(text.parse().ok()?),
+    let digits = bare.unwrap_or(unsigned);
+    if (2..=36).contains(&base) && !digits.is_empty() && digits.chars().all(|c| c.is_digit(base)) {
+        let sign = if text.starts_with('-') { "-" } else { "" };
+        return i128::from_str_radix(&format!("{sign}{digits}"), base).map(Some).map_err(|_| too_large());
     }
+    // Python goes on with a float.
+    text.parse().ok().map_or(Ok(None), truncated)
 }
 
 fn indent(state: &mut State<'_, '_>, value: &Value, args: &[Value]) -> Result<Value> {
@@ -393,14 +487,14 @@ fn chunks(line: &str, hyphens: bool) -> Vec<String> {
     for c in line.chars() {
         let starts = match before {
             None => true,
-            Some('-') if hyphens && !is_space(c) && c != '-' => true,
+            Some('-') if hyphens && !is_space(c) && fold(c) != '-' => true,
             Some(last) => is_space(last) != is_space(c),
         };
         match chunks.last_mut() {
             Some(chunk) if !starts => chunk.push(c),
             _ => chunks.push(c.to_string()),
         }
-        before = Some(c);
+        before = Some(fold(c));
     }
     chunks
 }

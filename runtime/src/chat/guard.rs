@@ -15,7 +15,8 @@
 //! tests and escapes see the text as it was said ([`Folded`]), and what they give back of it has
 //! its twins. A rendering runs on a thread of its own, which knows the twins ([`enter`]).
 //!
-//! Where a control token begins and ends with letters, its occurrences alone are broken. Two things
+//! Where a control token begins and ends with letters or `_`, its occurrences alone are broken: the
+//! names of fields stay whole. Two things
 //! count as the template's: a word that it puts between brackets of its own (`'<|' + role + '|>'`),
 //! and what the file names as BOS and EOS.
 
@@ -51,7 +52,7 @@ impl<'t> Guard<'t> {
         let controls: Vec<&str> = controls.filter(|text| !text.is_empty()).collect();
         let ends = |text: &str| text.chars().next().into_iter().chain(text.chars().next_back()).collect::<Vec<_>>();
         let all: BTreeSet<char> = controls.iter().flat_map(|text| ends(text)).collect();
-        let is_edge = |c: &char| !c.is_alphanumeric() && !c.is_whitespace() && !matches!(c, '"' | '\\');
+        let is_edge = |c: &char| !c.is_alphanumeric() && !c.is_whitespace() && !matches!(c, '"' | '\\' | '_');
         let edges: BTreeSet<char> = all.iter().copied().filter(is_edge).collect();
         let has_edge = |text: &str| text.contains(|c| edges.contains(&c));
         let keep = |text: &&str| has_edge(text) && !controls.iter().any(|control| overlap(control, text));

@@ -264,8 +264,12 @@ impl Reader<'_> {
         let rest = self.rest();
         let word = rest[..rest.len() - rest.trim_start_matches(|c| is_name(c) || c == '+').len()].to_owned();
         let constant = WORDS.iter().find(|(name, _)| *name == word).map(|(_, value)| value.clone());
-        let float = || word.parse().ok().filter(|_| word.contains(|c: char| c.is_ascii_digit()));
-        let number = || word.parse::<i64>().ok().map(Number::from).or_else(|| float().and_then(Number::from_f64));
+        let float = || {
+            word.parse().ok().filter(|_| word.contains(['.', 'e', 'E']) && word.contains(|c: char| c.is_ascii_digit()))
+        };
+        // One that 64 bits do not hold is no float.
+        let integer = || word.parse::<i64>().map(Number::from).or_else(|_| word.parse::<u64>().map(Number::from)).ok();
+        let number = || integer().or_else(|| float().and_then(Number::from_f64));
         let value = constant.or_else(|| number().map(Value::Number)).ok_or_else(|| self.wrong("a value"))?;
         self.at += word.len();
         Ok(value)

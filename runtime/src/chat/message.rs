@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::error::ChatError;
+use super::json::{check_integers, json_from_str};
 
 /// One message of a conversation: a JSON object with a `role`, and with any other fields that the
 /// template knows. These are usual:
@@ -59,9 +60,10 @@ impl Message {
     /// # Errors
     /// [`ChatError::Json`] if it is not a list, [`ChatError::Message`] as [`Message::from_json`].
     pub fn list_from_json(text: &str) -> Result<Vec<Self>, ChatError> {
-        let parsed = serde_json::from_str(text);
-        let list: Vec<Value> =
-            parsed.map_err(|error| ChatError::Json { what: "the messages", reason: error.to_string() })?;
+        let wrong = |reason| ChatError::Json { what: "the messages", reason };
+        let Value::Array(list) = json_from_str(text).map_err(wrong)? else {
+            return Err(wrong("it is no list of objects".to_owned()));
+        };
         list.into_iter().enumerate().map(|(index, value)| Self::read(index, value)).collect()
     }
 
@@ -81,7 +83,7 @@ impl Message {
         }
         for call in fields.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
             let call = if call["function"].is_object() { &mut call["function"] } else { call };
-            parse_arguments(call);
+            parse_arguments(call).map_err(|reason| wrong(&reason))?;
         }
         Ok(Self { fields })
     }
@@ -156,11 +158,14 @@ impl Message {
     }
 }
 
-fn parse_arguments(call: &mut Value) {
-    let Some(text) = call.get("arguments").and_then(Value::as_str) else { return };
+/// The arguments of a call that are an object of JSON in a text become that object.
+fn parse_arguments(call: &mut Value) -> Result<(), String> {
+    let Some(text) = call.get("arguments").and_then(Value::as_str) else { return Ok(()) };
     if let Ok(Value::Object(arguments)) = serde_json::from_str(text) {
+        check_integers(text)?;
         call["arguments"] = Value::Object(arguments);
     }
+    Ok(())
 }
 
 /// What a template is given beside the messages: JSON values by name.
@@ -218,9 +223,10 @@ impl Variables {
     /// # Errors
     /// [`ChatError::Json`] if it is none; else as [`Variables::with`].
     pub fn from_json(text: &str) -> Result<Self, ChatError> {
-        let parsed = serde_json::from_str(text);
-        let values: Map<String, Value> =
-            parsed.map_err(|error| ChatError::Json { what: "the template variables", reason: error.to_string() })?;
+        let wrong = |reason| ChatError::Json { what: "the template variables", reason };
+        let Value::Object(values) = json_from_str(text).map_err(wrong)? else {
+            return Err(wrong("it is no object".to_owned()));
+        };
         values.into_iter().try_fold(Self::new(), |variables, (name, value)| variables.with(name, value))
     }
 

@@ -1,18 +1,20 @@
-//! Objects that Jinja's globals make: `cycler`, `joiner`, and `dict` as transformers has it.
+//! Objects that Jinja's globals make: `cycler`, `joiner`, and `dict` as transformers has it; and
+//! macros that take further arguments.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use minijinja::value::{Object, ObjectRepr, Tuple, ValueKind};
+use minijinja::value::{Kwargs, Object, ObjectRepr, Tuple, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
-use super::args::{bind, refused, required};
+use super::args::{bind, refused, required, split_keywords};
+use super::source::VARIADIC;
 
 type Result<T> = std::result::Result<T, Error>;
 
 /// Adds the globals.
 pub(super) fn add(environment: &mut Environment<'_>) {
-    for name in ["cycler", "joiner", "dict"] {
+    for name in ["cycler", "joiner", "dict", VARIADIC] {
         environment.add_global(name, Value::from_object(Maker { name }));
     }
 }
@@ -37,6 +39,7 @@ impl Object for Maker {
                 let separator = separator.unwrap_or_else(|| ", ".into());
                 Ok(Value::from_object(Joiner { separator, used: AtomicBool::new(false) }))
             }
+            VARIADIC => variadic(args),
             _ => dict(args),
         }
     }
@@ -73,6 +76,57 @@ fn dict(args: &[Value]) -> Result<Value> {
         }
     }
     Ok(Value::from_pairs(entries))
+}
+
+/// `__variadic__(macro, name of a parameter, .., varargs=true, kwargs=true)`.
+fn variadic(args: &[Value]) -> Result<Value> {
+    let (args, takes) = split_keywords(args);
+    let [inner, names @ ..] = args else { return Err(Error::from(ErrorKind::MissingArgument)) };
+    let takes = |name: &str| takes.is_some_and(|takes| takes.get_attr(name).is_ok_and(|takes| takes.is_true()));
+    Ok(Value::from_object(Variadic {
+        inner: inner.clone(),
+        names: names.to_vec(),
+        varargs: takes("varargs"),
+        kwargs: takes("kwargs"),
+    }))
+}
+
+/// A macro whose parameters `varargs` and `kwargs` get the arguments that it does not name.
+#[derive(Debug)]
+struct Variadic {
+    inner: Value,
+    names: Vec<Value>,
+    varargs: bool,
+    kwargs: bool,
+}
+
+impl Object for Variadic {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.inner.get_item(key).ok()
+    }
+
+    fn call(self: &Arc<Self>, state: &mut State<'_, '_>, args: &[Value]) -> Result<Value> {
+        let (positional, keywords) = split_keywords(args);
+        let (named, further) = positional.split_at(positional.len().min(self.names.len()));
+        if !further.is_empty() && !self.varargs {
+            return Err(Error::from(ErrorKind::TooManyArguments));
+        }
+        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        for key in keywords.map(Value::try_iter).transpose()?.into_iter().flatten() {
+            let value = keywords.unwrap_or(&Value::UNDEFINED).get_item(&key)?;
+            let is_known = !self.kwargs || self.names.contains(&key) || key.as_str() == Some("caller");
+            if is_known { known.push((key.to_string(), value)) } else { unknown.push((key, value)) }
+        }
+        if self.varargs {
+            known.push(("varargs".to_owned(), Tuple::from(further.to_vec()).into()));
+        }
+        if self.kwargs {
+            known.push(("kwargs".to_owned(), Value::from_pairs(unknown)));
+        }
+        let mut args = named.to_vec();
+        args.push(known.into_iter().collect::<Kwargs>().into());
+        self.inner.call(state, &args)
+    }
 }
 
 /// Gives its items in turn.

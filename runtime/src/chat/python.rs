@@ -5,6 +5,7 @@ use minijinja::value::{Kwargs, Tuple, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 
 use super::args::{bind, is_true, opt_int, opt_text, pay, refused, required, size, text};
+use super::filters::{FOLD_LEVELS, items};
 use super::guard::Folded;
 
 type Result<T> = std::result::Result<T, Error>;
@@ -14,7 +15,7 @@ pub(super) fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args:
     match value.kind() {
         ValueKind::String => string_method(state, value, name, args),
         ValueKind::Map => map_method(value, name, args),
-        ValueKind::Seq | ValueKind::Iterable => sequence_method(value, name, args),
+        ValueKind::Seq | ValueKind::Iterable => sequence_method(state, value, name, args),
         ValueKind::Number => number_method(value, name, args),
         _ => Err(Error::from(ErrorKind::UnknownMethod)),
     }
@@ -45,7 +46,13 @@ fn string_method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[V
             let s = folded.text();
             Ok(folded.part(s.strip_suffix(&*one_text(args)?).unwrap_or(s)).into())
         }
-        "join" => apply(state, "join", &required(bind(args, [""])?[0].take())?, std::slice::from_ref(value)),
+        "join" => {
+            let items = items(state, &required(bind(args, [""])?[0].take())?)?;
+            if items.iter().any(|item| item.as_str().is_none()) {
+                return Err(refused("`join` takes strings alone"));
+            }
+            apply(state, "join", &items.into(), std::slice::from_ref(value))
+        }
         "find" | "rfind" | "index" | "rindex" => find(folded.text(), name, args),
         "count" => {
             let s = folded.text();
@@ -66,9 +73,10 @@ fn string_method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[V
         "zfill" => {
             let width = size(bind(args, ["width"])?[0].take())?;
             pay(state, width)?;
-            let digits = s.strip_prefix(['+', '-']).unwrap_or(s);
+            let text = folded.text();
+            let sign = text.len() - text.strip_prefix(['+', '-']).unwrap_or(text).len();
             let zeros = "0".repeat(width.saturating_sub(s.chars().count()));
-            Ok(format!("{}{zeros}{digits}", &s[..s.len() - digits.len()]).into())
+            Ok(format!("{}{zeros}{}", folded.range(0..sign), folded.range(sign..text.len())).into())
         }
         "expandtabs" => {
             let width = opt_int(bind(args, ["tabsize"])?[0].take())?.map_or(8, |n| usize::try_from(n).unwrap_or(0));
@@ -88,12 +96,27 @@ fn string_method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[V
         }
         _ => {
             let [] = bind(args, [])?;
-            plain_method(s, name)
+            match name {
+                // What is given back keeps its twins.
+                "title" | "casefold" | "swapcase" => cased(s, name),
+                _ => plain_method(folded.text(), name),
+            }
         }
     }
 }
 
-/// Methods without arguments.
+/// The text in another case.
+fn cased(s: &str, name: &str) -> Result<Value> {
+    let swap =
+        |c: char| -> String { if c.is_uppercase() { c.to_lowercase().collect() } else { c.to_uppercase().collect() } };
+    Ok(match name {
+        "title" => title(s).into(),
+        "casefold" => s.replace('ß', "ss").to_lowercase().into(),
+        _ => s.chars().map(swap).collect::<String>().into(),
+    })
+}
+
+/// Methods without arguments that tell something of a text.
 fn plain_method(s: &str, name: &str) -> Result<Value> {
     let all = |test: fn(char) -> bool| !s.is_empty() && s.chars().all(test);
     let cased = |test: fn(char) -> bool, other: fn(char) -> bool| s.chars().any(test) && !s.chars().any(other);
@@ -112,14 +135,6 @@ fn plain_method(s: &str, name: &str) -> Result<Value> {
             (first && s.chars().all(|c| c.is_alphanumeric() || c == '_')).into()
         }
         "isprintable" => s.chars().all(|c| c == ' ' || !(c.is_control() || c.is_whitespace())).into(),
-        "title" => title(s).into(),
-        "casefold" => s.replace('ß', "ss").to_lowercase().into(),
-        "swapcase" => {
-            let swap = |c: char| -> String {
-                if c.is_uppercase() { c.to_lowercase().collect() } else { c.to_uppercase().collect() }
-            };
-            s.chars().map(swap).collect::<String>().into()
-        }
         _ => return Err(Error::from(ErrorKind::UnknownMethod)),
     })
 }
@@ -193,7 +208,7 @@ pub(super) fn replace(state: &State<'_, '_>, value: &str, args: &[Value]) -> Res
 }
 
 /// The filter of the same name, with the value as its first argument.
-fn apply(state: &mut State<'_, '_>, filter: &str, value: &Value, args: &[Value]) -> Result<Value> {
+pub(super) fn apply(state: &mut State<'_, '_>, filter: &str, value: &Value, args: &[Value]) -> Result<Value> {
     let args: Vec<Value> = std::iter::once(value).chain(args).cloned().collect();
     state.apply_filter(filter, &args)
 }
@@ -410,7 +425,28 @@ pub(super) fn modulo(state: &mut State<'_, '_>, value: &Value, operand: &Value) 
         _ if operand.is_tuple() => operand.try_iter()?.collect(),
         _ => vec![operand.clone()],
     };
+    let is_list = operand.kind() == ValueKind::Seq && !operand.is_tuple();
+    if operand.kind() != ValueKind::Map && !is_list && args.len() > conversions(&value.to_string()) {
+        return Err(refused("not all arguments are converted by the format"));
+    }
     apply(state, "format", value, &args)
+}
+
+/// How many values a format takes at most; all of them, if it takes them by name.
+fn conversions(format: &str) -> usize {
+    let (mut count, mut rest) = (0, format);
+    while let Some((_, behind)) = rest.split_once('%') {
+        match behind.chars().next() {
+            Some('%') => rest = &behind[1..],
+            Some('(') => return usize::MAX,
+            _ => {
+                let spec = behind.len() - behind.trim_start_matches(|c: char| !c.is_alphabetic() && c != '%').len();
+                count += 1 + behind[..spec].matches('*').count();
+                rest = behind;
+            }
+        }
+    }
+    count
 }
 
 fn remainder(value: &Value, operand: &Value) -> Result<Value> {
@@ -490,15 +526,18 @@ fn map_method(value: &Value, name: &str, args: &[Value]) -> Result<Value> {
     }
 }
 
-fn sequence_method(value: &Value, name: &str, args: &[Value]) -> Result<Value> {
+fn sequence_method(state: &State<'_, '_>, value: &Value, name: &str, args: &[Value]) -> Result<Value> {
     match name {
         "count" => {
-            let wanted = required(bind(args, [""])?[0].take())?;
+            let wanted = folded(state, &required(bind(args, [""])?[0].take())?, FOLD_LEVELS)?;
+            let value = folded(state, value, FOLD_LEVELS + 1)?;
             Ok(value.try_iter()?.filter(|item| *item == wanted).count().into())
         }
         "index" => {
             let [wanted, start, end] = bind(args, ["", " ", "  "])?;
-            let (wanted, count) = (required(wanted)?, value.len().unwrap_or(0));
+            let wanted = folded(state, &required(wanted)?, FOLD_LEVELS)?;
+            let value = folded(state, value, FOLD_LEVELS + 1)?;
+            let count = value.len().unwrap_or(0);
             let place = |index: i64| match usize::try_from(index) {
                 Ok(index) => index,
                 Err(_) => count.saturating_sub(usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX)),

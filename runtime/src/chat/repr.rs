@@ -7,6 +7,7 @@ use minijinja::{Error, ErrorKind, State, Value};
 
 use super::args::{bind, is_true, opt_int, pay, refused};
 use super::guard::fold;
+use super::order::check_order;
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -17,7 +18,7 @@ const MAX_DEPTH: usize = 160;
 /// `str(value)`.
 pub(super) fn string(state: &State<'_, '_>, value: &Value) -> Result<String> {
     match value.kind() {
-        ValueKind::Number | ValueKind::Map | ValueKind::Seq => repr(state, value),
+        ValueKind::Number | ValueKind::Map | ValueKind::Seq | ValueKind::Iterable => repr(state, value),
         _ => Ok(value.to_string()),
     }
 }
@@ -53,7 +54,7 @@ fn write_repr(state: &State<'_, '_>, value: &Value, levels: usize, out: &mut Str
             }
             out.push('}');
         }
-        ValueKind::Seq => {
+        ValueKind::Seq | ValueKind::Iterable => {
             // Groups of `groupby` are tuples with names.
             let grouper = value.get_attr("grouper");
             let tuple = value.is_tuple() || grouper.is_ok_and(|grouper| !grouper.is_undefined());
@@ -71,14 +72,15 @@ fn write_repr(state: &State<'_, '_>, value: &Value, levels: usize, out: &mut Str
 }
 
 fn quoted(text: &str, out: &mut String) {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let has = |quote: char| text.contains(|c| fold(c) == quote);
+    let quote = if has('\'') && !has('"') { '"' } else { '\'' };
     out.push(quote);
     for c in text.chars() {
         match c {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            c if c == quote || c == '\\' => out.extend(['\\', c]),
+            c if fold(c) == quote || c == '\\' => out.extend(['\\', c]),
             c if is_printable(c) => out.push(c),
             // Writing to a string cannot fail.
             c if c <= '\u{ff}' => drop(write!(out, "\\x{:02x}", u32::from(c))),
@@ -178,6 +180,7 @@ impl ToJson<'_, '_, '_> {
         let mut keys: Vec<Value> = map.try_iter()?.collect();
         if self.sort {
             pay(self.state, 64 * keys.len())?;
+            check_order(&keys)?;
             keys.sort();
         }
         self.list('{', '}', &keys, |json, key| {
@@ -248,7 +251,7 @@ impl ToJson<'_, '_, '_> {
                 '\t' => self.out.push_str("\\t"),
                 '\x08' => self.out.push_str("\\b"),
                 '\x0c' => self.out.push_str("\\f"),
-                c if c < ' ' || (self.ascii && !fold(c).is_ascii()) => {
+                c if c < ' ' || (self.ascii && !(' '..='~').contains(&fold(c))) => {
                     for unit in fold(c).encode_utf16(&mut [0; 2]) {
                         // Writing to a string cannot fail.
                         let _ = write!(self.out, "\\u{unit:04x}");

@@ -2,14 +2,28 @@
 //!
 //! One pass makes of Jinja as transformers reads it what minijinja reads alike: line ends are `\n`,
 //! texts in quotes have Python's escapes, `value % operand` is a filter, the operands of
-//! comparisons go through one that takes their twins away (see `guard`), and the tags `generation`,
-//! which mark an assistant's text for training, are a scope. Comments and `raw` are left alone.
+//! comparisons go through one that takes their twins away (see `guard`), those of `~` through one
+//! that writes them as Python does, what a loop goes over through one that refuses `none`, a macro
+//! that speaks of `varargs` or `kwargs` has such parameters, and the tags `generation`, which mark
+//! an assistant's text for training, are a scope. Comments and `raw` are left alone.
 
 /// The filter that stands for the operator `%`.
 pub(super) const FORMAT: &str = "__mod__";
 
 /// The filter of a comparison's operands.
 pub(super) const FOLD: &str = "__fold__";
+
+/// The filter of the operands of `~`.
+pub(super) const TEXT: &str = "__text__";
+
+/// The filter of what a loop goes over.
+pub(super) const ITERATED: &str = "__iterated__";
+
+/// The function that makes of a macro one that takes further arguments.
+pub(super) const VARIADIC: &str = "__variadic__";
+
+/// The names by which a macro sees its further arguments, with what they are without any.
+const FURTHER: [(&str, &str); 2] = [("varargs", "()"), ("kwargs", "{}")];
 
 /// How many filters are put around one expression at most: each nests it deeper.
 const MAX_WRAPPED: usize = 32;
@@ -20,6 +34,30 @@ pub(super) struct Source {
     pub(super) text: String,
     /// The texts in quotes of all expressions and statements, each once.
     pub(super) literals: Vec<String>,
+    /// The macros that are open.
+    macros: Vec<Macro>,
+}
+
+/// A macro that is being read.
+#[derive(Debug)]
+struct Macro {
+    name: String,
+    parameters: Vec<String>,
+    /// Where the bracket behind its parameters is in the text that is written.
+    close: usize,
+    /// Which of [`FURTHER`] it speaks of.
+    further: [bool; FURTHER.len()],
+}
+
+/// The part of a tag that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// What is no loop, or is behind what the loop goes over.
+    Plain,
+    /// The variables of a loop, whose `in` is no comparison.
+    Targets,
+    /// What the loop goes over, from this place on in the text that is written.
+    Iterated(usize),
 }
 
 /// An expression that is being read, in brackets or a tag: where its parts begin in the text that
@@ -28,7 +66,9 @@ pub(super) struct Source {
 struct Expression {
     /// The operand of a comparison: a sum, or what binds stronger.
     operand: Option<usize>,
-    /// The product in it.
+    /// The operand of `~` in it: a sum.
+    term: Option<usize>,
+    /// The product in that.
     product: Option<usize>,
     /// The token before.
     last: Last,
@@ -38,6 +78,8 @@ struct Expression {
     is_operand_of_format: bool,
     /// Whether the operand is compared with one before it.
     is_compared: bool,
+    /// Whether `~` is before the term.
+    is_concatenated: bool,
     /// How many filters are around it.
     wrapped: usize,
 }
@@ -63,7 +105,7 @@ enum Literal {
 impl Source {
     pub(super) fn new(template: &str) -> Self {
         let template = template.replace("\r\n", "\n").replace('\r', "\n");
-        let mut source = Self { text: String::with_capacity(template.len()), literals: Vec::new() };
+        let mut source = Self { text: String::with_capacity(template.len()), ..Self::default() };
         source.data(&template);
         source.literals.sort();
         source.literals.dedup();
@@ -97,11 +139,52 @@ impl Source {
             "raw" => return self.raw(tag),
             "generation" => "with",
             "endgeneration" => "endwith",
+            "macro" => return self.macro_head(tag, start + word.len()),
+            "endmacro" => return self.macro_end(tag),
             _ => return self.code(tag, "%}"),
         };
         self.text.push_str(&tag[..start]);
         self.text.push_str(stand_in);
         self.code_from(tag, start + word.len(), "%}")
+    }
+
+    fn macro_head<'s>(&mut self, tag: &'s str, start: usize) -> &'s str {
+        let name_at = tag.len() - tag[start..].trim_start().len();
+        let name = &tag[name_at..name_at + word_length(&tag[name_at..])];
+        let parameters = parameters(&tag[name_at + name.len()..]);
+        let rest = self.code(tag, "%}");
+        let close = self.text.rfind(')').unwrap_or(self.text.len());
+        self.macros.push(Macro { name: name.to_owned(), parameters, close, further: [false; FURTHER.len()] });
+        rest
+    }
+
+    /// The end of a macro. One that speaks of further arguments gets a parameter for each kind, and
+    /// is replaced by a function that fills them.
+    fn macro_end<'s>(&mut self, tag: &'s str) -> &'s str {
+        let rest = self.code(tag, "%}");
+        let Some(ended) = self.macros.pop() else { return rest };
+        let further = || FURTHER.iter().zip(ended.further).filter_map(|(further, wanted)| wanted.then_some(further));
+        if further().next().is_none() {
+            return rest;
+        }
+        let added: Vec<String> = further().map(|(name, none)| format!("{name}={none}")).collect();
+        let comma = if ended.parameters.is_empty() { "" } else { ", " };
+        self.text.insert_str(ended.close, &format!("{comma}{}", added.join(", ")));
+        let names: String = ended.parameters.iter().map(|name| format!(", '{name}'")).collect();
+        let takes: String = further().map(|(name, _)| format!(", {name}=true")).collect();
+        let trim = self.text.strip_suffix("%}").and_then(|tag| tag.chars().next_back()).filter(|c| "-+".contains(*c));
+        let trim = trim.map(String::from).unwrap_or_default();
+        let name = &ended.name;
+        self.text.push_str(&format!("{{% set {name} = {VARIADIC}({name}{names}{takes}) {trim}%}}"));
+        rest
+    }
+
+    /// Notes that the macro that is open speaks of its further arguments.
+    fn mention(&mut self, word: &str) {
+        let Some(open) = self.macros.last_mut() else { return };
+        for (further, (name, _)) in open.further.iter_mut().zip(FURTHER) {
+            *further |= word == name && !open.parameters.iter().any(|parameter| parameter == word);
+        }
     }
 
     /// `{% raw %}` up to `{% endraw %}`. The line break behind the first is kept, as in Jinja.
@@ -131,15 +214,16 @@ impl Source {
     /// A tag from a place on, up to `close` outside of brackets and texts; gives what follows it.
     fn code_from<'s>(&mut self, tag: &'s str, start: usize, close: &str) -> &'s str {
         let mut rest = &tag[start..];
-        // The first `in` of a loop is no comparison.
-        let mut is_loop = close == "%}" && first_word(rest) == "for";
+        let mut part = if close == "%}" && first_word(rest) == "for" { Part::Targets } else { Part::Plain };
         let mut levels = vec![Expression::default()];
         while let Some(c) = rest.chars().next() {
             if levels.len() == 1 && rest.strip_prefix(['-', '+']).unwrap_or(rest).starts_with(close) {
                 self.end_operand(&mut levels[0], false);
+                self.end_iterated(&mut part);
                 let end = close.len() + usize::from(!rest.starts_with(close));
                 return self.copy(rest, end);
             }
+            let is_outer = levels.len() == 1;
             let Some(level) = levels.last_mut() else { break };
             rest = match c {
                 c if c.is_whitespace() => self.copy(rest, c.len_utf8()),
@@ -171,9 +255,16 @@ impl Source {
                         let goes_on = level.last == Last::Link;
                         self.begin_value(level, goes_on);
                         level.literal = None;
+                        if !goes_on {
+                            self.mention(word);
+                        }
                         self.copy(rest, word.len())
                     } else {
-                        self.keyword(rest, word, level, &mut is_loop)
+                        if is_outer && matches!(word, "if" | "recursive") {
+                            self.end_operand(level, false);
+                            self.end_iterated(&mut part);
+                        }
+                        self.keyword(rest, word, level, &mut part)
                     }
                 }
                 _ => self.operator(rest, level),
@@ -192,6 +283,7 @@ impl Source {
             level.literal = None;
         }
         level.operand.get_or_insert(self.text.len());
+        level.term.get_or_insert(self.text.len());
         level.product.get_or_insert(self.text.len());
         level.last = Last::Value;
     }
@@ -212,13 +304,15 @@ impl Source {
     }
 
     /// A word that is an operator.
-    fn keyword<'s>(&mut self, rest: &'s str, word: &str, level: &mut Expression, is_loop: &mut bool) -> &'s str {
+    fn keyword<'s>(&mut self, rest: &'s str, word: &str, level: &mut Expression, part: &mut Part) -> &'s str {
         let behind = rest[word.len()..].trim_start();
         let length = match word {
-            "in" if *is_loop => {
-                *is_loop = false;
+            "in" if *part == Part::Targets => {
                 self.end_operand(level, false);
-                word.len()
+                level.last = Last::Operator;
+                let length = rest.len() - behind.len();
+                *part = Part::Iterated(self.text.len() + length);
+                return self.copy(rest, length);
             }
             "in" if level.last != Last::Operator => return self.comparison(rest, word.len(), level),
             "not" if level.last != Last::Operator && first_word(behind) == "in" => {
@@ -230,12 +324,26 @@ impl Source {
                 return self.copy(rest, word.len());
             }
             _ => {
+                // A test binds stronger than `~`.
+                level.is_concatenated &= word != "is";
                 self.end_operand(level, false);
                 word.len()
             }
         };
         level.last = Last::Operator;
         self.copy(rest, length)
+    }
+
+    /// What a loop goes over has ended.
+    fn end_iterated(&mut self, part: &mut Part) {
+        if let Part::Iterated(start) = std::mem::replace(part, Part::Plain) {
+            let end = self.text.trim_end().len();
+            if end > start {
+                let space = self.text.split_off(end);
+                self.text.insert(start, '(');
+                self.text.extend([")|", ITERATED, &space]);
+            }
+        }
     }
 
     fn operator<'s>(&mut self, rest: &'s str, level: &mut Expression) -> &'s str {
@@ -260,11 +368,20 @@ impl Source {
                 self.end_factor(level);
                 (level.last, level.literal) = (Last::Operator, None);
             }
-            '-' | '+' if level.last == Last::Operator => {
+            // A sign that changes nothing.
+            '+' if level.last == Last::Operator => return &rest[1..],
+            '-' if level.last == Last::Operator => {
                 level.operand.get_or_insert(self.text.len());
+                level.term.get_or_insert(self.text.len());
                 level.product.get_or_insert(self.text.len());
             }
-            '-' | '+' | '~' => {
+            '~' => {
+                self.end_factor(level);
+                level.is_concatenated = true;
+                self.end_term(level);
+                (level.term, level.product, level.last, level.literal) = (None, None, Last::Operator, None);
+            }
+            '-' | '+' => {
                 self.end_factor(level);
                 (level.product, level.last, level.literal) = (None, Last::Operator, None);
             }
@@ -294,6 +411,17 @@ impl Source {
         }
     }
 
+    /// The operand of `~` has ended, or what could have been one. A text in quotes is one already.
+    fn end_term(&mut self, level: &mut Expression) {
+        let Some(start) = level.term.filter(|_| level.is_concatenated && level.wrapped < MAX_WRAPPED) else { return };
+        let term = self.text[start..].trim_end();
+        if !(term.starts_with(['\'', '"']) && quoted_length(term) == Some(term.len())) {
+            let space = self.text.split_off(start + term.len());
+            self.wrap(start, TEXT, level);
+            self.text.push_str(&space);
+        }
+    }
+
     /// An operator of so many bytes that compares. What twins cannot change is left alone.
     fn comparison<'s>(&mut self, rest: &'s str, length: usize, level: &mut Expression) -> &'s str {
         let (operator, behind) = rest.split_at(length);
@@ -311,6 +439,7 @@ impl Source {
     /// The operand of a comparison has ended, or what could have been one.
     fn end_operand(&mut self, level: &mut Expression, is_compared: bool) {
         self.end_factor(level);
+        self.end_term(level);
         let is_compared = std::mem::take(&mut level.is_compared) || is_compared;
         match level.operand {
             Some(start) if is_compared && level.literal.is_none() && level.wrapped < MAX_WRAPPED => {
@@ -333,6 +462,33 @@ impl Source {
         self.text.insert(start, '(');
         self.text.extend([")|", filter]);
     }
+}
+
+/// The names of the parameters of a macro, from the bracket that opens them on.
+fn parameters(text: &str) -> Vec<String> {
+    let (mut names, mut depth, mut rest) = (Vec::new(), 0_usize, text.trim_start());
+    while let Some(c) = rest.chars().next() {
+        let length = match c {
+            '\'' | '"' => quoted_length(rest).unwrap_or(rest.len()),
+            '(' | '[' | '{' => {
+                depth += 1;
+                1
+            }
+            ')' | ']' | '}' if depth <= 1 => break,
+            ')' | ']' | '}' => {
+                depth -= 1;
+                1
+            }
+            c => c.len_utf8(),
+        };
+        if depth == 1 && matches!(c, '(' | ',') {
+            let name = rest[length..].trim_start();
+            names.push(name[..word_length(name)].to_owned());
+        }
+        rest = &rest[length..];
+    }
+    names.retain(|name| !name.is_empty());
+    names
 }
 
 /// Operators that are words.
@@ -447,8 +603,8 @@ mod tests {
 
     #[test]
     fn generation_tags_become_scopes() {
-        let source = "{% for m in x %}{%- generation -%} a {%endgeneration%}{% generation_x %}{{ '{% generation %}' }}";
-        let without = "{% for m in x %}{%- with -%} a {%endwith%}{% generation_x %}{{ '{% generation %}' }}";
+        let source = "{% if m %}{%- generation -%} a {%endgeneration%}{% generation_x %}{{ '{% generation %}' }}";
+        let without = "{% if m %}{%- with -%} a {%endwith%}{% generation_x %}{{ '{% generation %}' }}";
         assert_eq!(prepared(source), without);
         assert_eq!(prepared("é {% generation"), "é {% with");
         for left_alone in ["{# {% generation %} #}", "{% raw %}{% generation %}{% endraw %}", "{% raw %}{{ '"] {
@@ -466,7 +622,7 @@ mod tests {
     #[test]
     fn a_percent_sign_is_a_filter() {
         for (source, expected) in [
-            ("{{ '%s' % a.b(c)|d ~ 'x' }}", "{{ ('%s')|__mod__( a.b(c)|d) ~ 'x' }}"),
+            ("{{ '%s' % a.b(c)|d ~ 'x' }}", "{{ (('%s')|__mod__( a.b(c)|d))|__text__ ~ 'x' }}"),
             ("{% set x = '%s' % ('a', \"%d\" % 1) %}", "{% set x = ('%s')|__mod__( ('a', (\"%d\")|__mod__( 1))) %}"),
             ("{%- if f % 2 -%}", "{%- if (f)|__mod__( 2) -%}"),
             ("{{- 2 * -a[1] % 3 ** 2 + 1 % b}}", "{{- (2 * -a[1])|__mod__( 3 ** 2) + (1)|__mod__( b)}}"),
@@ -484,17 +640,67 @@ mod tests {
         for (source, expected) in [
             ("{% if '</a>' in m.content %}", "{% if '</a>' in (m.content)|__fold__ %}"),
             ("{{ x[0] == '[' and y }}", "{{ (x[0])|__fold__ == '[' and y }}"),
-            ("{{ a ~ b|d not in [c, 'x'] }}", "{{ (a ~ b|d)|__fold__ not in ([c, 'x'])|__fold__ }}"),
+            (
+                "{{ a ~ b|d not in [c, 'x'] }}",
+                "{{ ((a)|__text__ ~ (b|d)|__text__)|__fold__ not in ([c, 'x'])|__fold__ }}",
+            ),
             (
                 "{{ f(a < b, k=c) if d > -1 else e }}",
                 "{{ f((a)|__fold__ < (b)|__fold__, k=c) if (d)|__fold__ > (-1)|__fold__ else e }}",
             ),
-            ("{% for m in l if m.x != m.y -%}", "{% for m in l if (m.x)|__fold__ != (m.y)|__fold__ -%}"),
+            ("{% for m in l if m.x != m.y -%}", "{% for m in (l)|__iterated__ if (m.x)|__fold__ != (m.y)|__fold__ -%}"),
             ("{{ a < b < c }}", "{{ (a)|__fold__ < (b)|__fold__ < (c)|__fold__ }}"),
             ("{{ a % b == '-' }}", "{{ ((a)|__mod__( b))|__fold__ == '-' }}"),
             ("{{ m['role'] == 'user' }}", "{{ m['role'] == 'user' }}"),
             ("{{ 'tool_calls' in m and m.x is not none }}", "{{ 'tool_calls' in m and m.x is not none }}"),
             ("{{ x is in y }}{% set a = b %}", "{{ x is in y }}{% set a = b %}"),
+        ] {
+            assert_eq!(prepared(source), expected);
+        }
+    }
+
+    #[test]
+    fn operands_of_concatenations_are_texts() {
+        for (source, expected) in [
+            ("{{ 'a' ~ b + 1 ~ \"c\" }}", "{{ 'a' ~ (b + 1)|__text__ ~ \"c\" }}"),
+            (
+                "{{ f(a ~ b, c) ~ -d if e else g }}",
+                "{{ (f((a)|__text__ ~ (b)|__text__, c))|__text__ ~ (-d)|__text__ if e else g }}",
+            ),
+            ("{{ a ~ b is string }}", "{{ (a)|__text__ ~ b is string }}"),
+        ] {
+            assert_eq!(prepared(source), expected);
+        }
+    }
+
+    #[test]
+    fn loops_refuse_none() {
+        for (source, expected) in [
+            ("{%- for a, b in x.y -%}", "{%- for a, b in (x.y)|__iterated__ -%}"),
+            ("{% for a in b['c'] recursive %}", "{% for a in (b['c'])|__iterated__ recursive %}"),
+            ("{% for a in 1, 2 %}", "{% for a in (1, 2)|__iterated__ %}"),
+            ("{% for a in (b if c else d) %}", "{% for a in ((b if c else d))|__iterated__ %}"),
+            ("{% for a in %}{{ b in c }}{{ + d }}", "{% for a in %}{{ (b)|__fold__ in (c)|__fold__ }}{{  d }}"),
+        ] {
+            assert_eq!(prepared(source), expected);
+        }
+    }
+
+    #[test]
+    fn macros_have_parameters_for_further_arguments() {
+        for (source, expected) in [
+            (
+                "{% macro f(a, b='),') -%}{{ varargs }}{%- endmacro -%} x",
+                "{% macro f(a, b='),', varargs=()) -%}{{ varargs }}{%- endmacro -%}\
+                {% set f = __variadic__(f, 'a', 'b', varargs=true) -%} x",
+            ),
+            (
+                "{% macro f() %}{{ kwargs.x }}{% endmacro %}",
+                "{% macro f(kwargs={}) %}{{ kwargs.x }}{% endmacro %}{% set f = __variadic__(f, kwargs=true) %}",
+            ),
+            ("{% macro f(kwargs) %}{{ kwargs }}{% endmacro %}", "{% macro f(kwargs) %}{{ kwargs }}{% endmacro %}"),
+            ("{% macro f() %}{{ a.kwargs }}{% endmacro %}", "{% macro f() %}{{ a.kwargs }}{% endmacro %}"),
+            ("{{ varargs }}{% endmacro %}", "{{ varargs }}{% endmacro %}"),
         ] {
             assert_eq!(prepared(source), expected);
         }

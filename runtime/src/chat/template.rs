@@ -184,11 +184,7 @@ impl ChatTemplate {
         check_nesting(messages.iter().map(Message::as_json).chain([variables.as_json()]))?;
         let fitted = self.fitted(messages, variables, tokenizer)?;
         let messages: Vec<&Map<String, Json>> = fitted.iter().map(Message::as_json).collect();
-        let guard = self.guard(&messages, variables, tokenizer)?;
-        let messages = messages.into_iter().map(|message| guarded_map(message, &guard)).collect();
-        let guarded_variables = guarded_map(variables.as_json(), &guard);
-        let text = self.run_with(guard.twins(), messages, guarded_variables, add_generation_prompt, tokenizer)?;
-        let (text, plain) = guard.unguard(&text);
+        let (text, plain) = self.run_guarded(&messages, variables, add_generation_prompt, tokenizer)?;
         let mut texts = fitted.iter().filter_map(said).peekable();
         if texts.peek().is_some() && !texts.any(|said| text.contains(said)) {
             let other: Vec<Map<String, Json>> =
@@ -202,6 +198,25 @@ impl ChatTemplate {
             }
         }
         Ok(Prompt { text, plain })
+    }
+
+    /// The text that the template makes of JSON, and where it is what was said.
+    pub(super) fn run_guarded(
+        &self,
+        messages: &[&Map<String, Json>],
+        variables: &Variables,
+        add_generation_prompt: bool,
+        tokenizer: &Tokenizer,
+    ) -> Result<(String, Vec<Range<usize>>), ChatError> {
+        let guard = self.guard(messages, variables, tokenizer)?;
+        let messages = messages.iter().map(|message| guarded_map(message, &guard)).collect();
+        // Their names are the template's, and a date is no text that is written.
+        let value = |(name, value): (&String, &Json)| {
+            (name.clone(), if name == DATE { value.clone() } else { guarded(value, &guard) })
+        };
+        let variables = variables.as_json().iter().map(value).collect();
+        let text = self.run_with(guard.twins(), messages, variables, add_generation_prompt, tokenizer)?;
+        Ok(guard.unguard(&text))
     }
 
     /// Twins must occur nowhere in what goes into the rendering.
@@ -452,7 +467,7 @@ fn write_value(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -
         let escaped = filters::escaped(&repr::string(state, value)?);
         return out.write_str(escaped.as_str().unwrap_or_default()).map_err(Error::from);
     }
-    if matches!(value.kind(), ValueKind::Number | ValueKind::Map | ValueKind::Seq) {
+    if matches!(value.kind(), ValueKind::Number | ValueKind::Map | ValueKind::Seq | ValueKind::Iterable) {
         let text = repr::string(state, value)?;
         return out.write_str(&text).map_err(Error::from);
     }

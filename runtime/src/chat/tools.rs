@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::json_schema::normalize;
 
 use super::error::ChatError;
+use super::json::json_from_str;
 use super::message::Variables;
 
 /// How deep references of a schema are followed.
@@ -66,7 +67,7 @@ impl Tool {
             "None" => Some(Value::Null),
             _ => None,
         };
-        let value = word.or_else(|| serde_json::from_str(text).ok()).filter(fits);
+        let value = word.or_else(|| json_from_str(text).ok()).filter(fits);
         value.unwrap_or_else(|| text.into())
     }
 

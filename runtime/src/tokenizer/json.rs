@@ -192,6 +192,7 @@ fn spelling(decoder: &DecoderWrapper) -> Option<Spelling> {
 fn spelling_of_model(model: &ModelWrapper) -> Option<Spelling> {
     match model {
         ModelWrapper::WordPiece(_) => Some(Spelling::Words),
+        ModelWrapper::WordLevel(_) => Some(Spelling::WholeWords),
         ModelWrapper::Unigram(_) => Some(Spelling::Spaces),
         _ => None,
     }

@@ -58,6 +58,9 @@ pub(super) enum Spelling {
     /// As they are, with a space before those that do not begin with `##`.
     #[cfg(feature = "tokenizer-json")]
     Words,
+    /// As they are, with a space before each.
+    #[cfg(feature = "tokenizer-json")]
+    WholeWords,
 }
 
 /// The tokens of a file with their types, checked.
@@ -202,6 +205,8 @@ impl TokenBytes {
                 Some(rest) => self.push(rest.as_bytes()),
                 None => self.push(format!(" {text}").as_bytes()),
             },
+            #[cfg(feature = "tokenizer-json")]
+            Spelling::WholeWords => self.push(format!(" {text}").as_bytes()),
         }
     }
 

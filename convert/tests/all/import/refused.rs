@@ -324,3 +324,25 @@ fn an_output_that_is_there_or_is_an_input_is_refused() {
     assert!(matches!(error, Err(ConvertError::OutputExists { .. })));
     assert_eq!(std::fs::read(folder.join("out.gguf")).unwrap(), b"precious");
 }
+
+/// A pipe would never come to an end, and neither would a device; a file without end is too large.
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_read() {
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"] {
+        let folder = Source::of("llama").write(1);
+        let path = folder.join(name);
+        let _ = std::fs::remove_file(&path);
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        match error(&folder) {
+            ConvertError::Import(ImportError::NotAFile { path: named }) => assert_eq!(named, path),
+            other => panic!("{other}"),
+        }
+        std::fs::remove_file(&path).unwrap();
+        let endless = std::fs::File::create(&path).unwrap();
+        if endless.set_len(1 << 40).is_ok() {
+            let other = error(&folder);
+            assert!(matches!(other, ConvertError::Import(ImportError::TooLarge { .. })), "{other}");
+        }
+    }
+}

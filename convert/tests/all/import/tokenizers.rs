@@ -202,8 +202,14 @@ fn tokenizers_of_words_are_carried() {
         "decoder": {"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always", "split": true},
         "model": {"type": "Unigram", "unk_id": 0, "byte_fallback": false, "vocab": scored},
     });
+    let whole = json!({
+        "version": "1.0", "added_tokens": [added_token(0, "[UNK]", true)], "normalizer": {"type": "Lowercase"},
+        "pre_tokenizer": {"type": "Whitespace"}, "decoder": null,
+        "model": {"type": "WordLevel", "unk_token": "[UNK]", "vocab": {"[UNK]": 0, "hello": 1, "##ld": 2, "!": 3}},
+    });
     for (tokenizer, model, text, ids) in [
-        (words, "bert", "[CLS]Hello WORLD!é", &[1, 2, 3, 4, 5, 0][..]),
+        (whole, "bert", "Hello  hello! WORLD[UNK]", &[1, 1, 3, 0, 0][..]),
+        (words, "bert", "[CLS]Hello WORLD!é", &[1, 2, 3, 4, 5, 0]),
         (unigrams, "t5", "hello \u{ff48}ello?", &[2, 3, 2, 3, 0]),
     ] {
         let mut source = Source::of("llama");
@@ -216,6 +222,15 @@ fn tokenizers_of_words_are_carried() {
         let tokenizer = Tokenizer::from_metadata(gguf.metadata()).unwrap();
         assert_eq!(tokenizer.encode(text, true).unwrap(), ids, "{model}");
     }
+}
+
+/// A tokenizer of another kind is refused by name.
+#[test]
+fn the_kinds_of_tokenizers_are_told() {
+    let mut source = Source::of("llama");
+    source.tokenizer["model"] = json!({"type": "Other", "vocab": {}});
+    let error = run(&source.write(1), "F16").unwrap_err().to_string();
+    assert!(error.contains("tokenizer.json") && error.contains("BPE, Unigram, WordLevel, WordPiece"), "{error}");
 }
 
 /// A field of a message of protocol buffers.

@@ -45,6 +45,11 @@ fn shown(events: &[ChatEvent]) -> Vec<String> {
 const CASES: &[(ToolFormat, &str, &[&str])] = &[
     (ToolFormat::Hermes, "Hello  there.\n", &["T Hello  there.\n"]),
     (ToolFormat::Hermes, " \n", &["T  \n"]),
+    (
+        ToolFormat::Hermes,
+        "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 18446744073709551616}}</tool_call>",
+        &["T <tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 18446744073709551616}}</tool_call>", "E"],
+    ),
     (ToolFormat::Hermes, "<think>\nhm\n\nso\n</think>\n\nYes. ", &["R hm\n\nso", "T Yes. "]),
     (ToolFormat::Hermes, "<think>\n\n</think>\n\nYes", &["T Yes"]),
     (ToolFormat::Hermes, "<think>no end </thin", &["R no end </thin"]),

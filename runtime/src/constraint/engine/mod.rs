@@ -28,7 +28,11 @@ const STACK: usize = 4 << 20;
 const STACK_PER_BYTE: usize = 2 << 10;
 
 /// The tokens of a model, for any number of grammars.
-pub(super) struct Engine(ParserFactory);
+pub(super) struct Engine {
+    factory: ParserFactory,
+    tokenizer: Arc<Tokenizer>,
+    vocabulary: usize,
+}
 
 impl Engine {
     pub(super) fn new(tokenizer: &Arc<Tokenizer>, vocabulary: usize) -> Result<Self> {
@@ -38,7 +42,7 @@ impl Engine {
         let mut factory = factory.map_err(|error| ConstraintError::Vocabulary { reason: error.to_string() })?;
         factory.quiet();
         *factory.limits_mut() = ParserLimits { verbose_errors: false, ..ParserLimits::default() };
-        Ok(Self(factory))
+        Ok(Self { factory, tokenizer: Arc::clone(tokenizer), vocabulary })
     }
 
     /// Compiles on a thread of its own: rules that name each other in a long chain need stack.
@@ -56,9 +60,11 @@ impl Engine {
             GrammarKind::JsonSchema => TopLevelGrammar::from_json_schema(json_schema::read(text).map_err(wrong)?),
             GrammarKind::Regex => TopLevelGrammar::from_regex(whole(text)),
             GrammarKind::Lark => TopLevelGrammar::from_lark(text.to_owned()),
-            GrammarKind::Gbnf => TopLevelGrammar::from_lark(gbnf::to_lark(text).map_err(wrong)?),
+            GrammarKind::Gbnf => {
+                TopLevelGrammar::from_lark(gbnf::to_lark(text, &|text| self.token(text)).map_err(wrong)?)
+            }
         };
-        let matcher = Matcher::new(self.0.create_parser(grammar));
+        let matcher = Matcher::new(self.factory.create_parser(grammar));
         if let Some(reason) = matcher.get_error() {
             return Err(wrong(reason));
         }
@@ -66,6 +72,17 @@ impl Engine {
             return Err(wrong("it allows no text".to_owned()));
         }
         Ok(Parser(matcher))
+    }
+
+    /// The token that a text is all of: a control token of that text, else what the tokenizer makes
+    /// of it.
+    fn token(&self, text: &str) -> Option<u32> {
+        let is_named = |&id: &u32| self.tokenizer.token_bytes(id) == Some(text.as_bytes());
+        let control = (0..self.vocabulary as u32).find(|id| self.tokenizer.is_control(*id) && is_named(id));
+        control.or_else(|| match self.tokenizer.encode(text, false).ok()?[..] {
+            [id] => Some(id),
+            _ => None,
+        })
     }
 }
 

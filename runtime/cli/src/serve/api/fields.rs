@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use hyper::StatusCode;
+use ollm_runtime::chat::json_from_str;
 use serde_json::{Map, Value};
 
 use crate::serve::error::ApiError;
@@ -23,7 +24,11 @@ pub(crate) fn parse(body: &[u8]) -> Result<Map<String, Value>> {
     let refused = |message: String| ApiError::new(StatusCode::BAD_REQUEST, message).with_code("invalid_json");
     let text = std::str::from_utf8(body)
         .map_err(|error| refused(format!("the body is not UTF-8 (byte {})", error.valid_up_to())))?;
-    serde_json::from_str(text).map_err(|error| refused(format!("the body is no JSON object: {error}")))
+    match json_from_str(text) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(refused("the body is no JSON object".to_owned())),
+        Err(reason) => Err(refused(format!("the body is no JSON object: {reason}"))),
+    }
 }
 
 impl<'a> Fields<'a> {

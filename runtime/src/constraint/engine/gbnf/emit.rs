@@ -27,7 +27,7 @@ fn body(part: &Part, name: &dyn Fn(usize) -> String) -> String {
         Part::Class(class) => format!("/{}/", class.class()),
         Part::Rule(rule) => name(*rule),
         Part::Lexeme(lexeme) => format!("T{lexeme}"),
-        Part::Token(token) => token.clone(),
+        Part::Token { id, excluded } => format!("<[{}{id}]>", if *excluded { "^" } else { "" }),
     }
 }
 
@@ -51,8 +51,12 @@ fn times(from: u32, to: Option<u32>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::to_lark;
     use crate::cpu::with_stack;
+
+    /// For a model whose only token with a name is `<a>`.
+    fn to_lark(text: &str) -> Result<String, String> {
+        super::super::to_lark(text, &|name| (name == "<a>").then_some(7))
+    }
 
     #[test]
     fn what_is_regular_is_one_lexeme_where_the_longest_is_right() {
@@ -66,6 +70,12 @@ mod tests {
     fn a_regular_grammar_is_one_terminal() {
         let lark = to_lark("root ::= yes | \"no\"\nyes ::= \"yes\"{2,3}").unwrap();
         assert_eq!(lark, "start: R0\n// root\nR0: (R1 | /no/)\n// yes\nR1: (/yes/){2,3}\n");
+    }
+
+    #[test]
+    fn tokens_have_numbers() {
+        let lark = to_lark("root ::= <a> !<a>* <[3]> !<[4]>").unwrap();
+        assert_eq!(lark, "start: r0\n// root\nr0: (<[7]> (<[^7]>)* <[3]> <[^4]>)\n");
     }
 
     #[test]
@@ -106,8 +116,11 @@ mod tests {
             ("root ::= \"a\"{}", "line 1, column 14: a repetition is"),
             ("root ::= \"\\xG0\"", "line 1, column 13: there should be a character of 2 hexadecimal"),
             ("root ::= \"\\uD800\"", "line 1, column 13: there should be a character of 4 hexadecimal"),
-            ("root ::= !<a>", "line 1, column 10: tokens that must not come"),
-            ("root ::= < a>", "line 1, column 10: a token is"),
+            ("root ::= !\"a\"", "line 1, column 11: a token is <name>"),
+            ("root ::= <a", "line 1, column 10: a token is <name>"),
+            ("root ::= <b>", "line 1, column 10: <b> is no token of the model"),
+            ("root ::= !<b>", "line 1, column 11: <b> is no token of the model"),
+            ("root ::= <[x]>", "line 1, column 10: <[x]> is no token of the model"),
             ("root ::= \"a\" )", "line 1, column 14: ')' cannot be here"),
             ("-- x", "line 1, column 4: there should be \"::=\""),
         ] {

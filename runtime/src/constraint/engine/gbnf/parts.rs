@@ -19,8 +19,8 @@ pub(super) enum Part {
     Rule(usize),
     /// A lexeme of the grammar's cut, by its number.
     Lexeme(usize),
-    /// A token of the model, by its name or its number, in angle brackets.
-    Token(String),
+    /// A token of the model, or any other one.
+    Token { id: u32, excluded: bool },
 }
 
 impl Part {

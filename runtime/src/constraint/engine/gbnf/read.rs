@@ -17,9 +17,9 @@ const MOST_RULES: usize = 2000;
 const MOST_REPETITIONS: usize = 8;
 
 /// The rules of a text.
-pub(super) fn rules(text: &str) -> Result<Rules> {
+pub(super) fn rules(text: &str, token: &dyn Fn(&str) -> Option<u32>) -> Result<Rules> {
     let mut reader =
-        Reader { rest: text.chars(), text, numbers: HashMap::new(), names: Vec::new(), bodies: Vec::new() };
+        Reader { rest: text.chars(), text, token, numbers: HashMap::new(), names: Vec::new(), bodies: Vec::new() };
     reader.skip(true);
     while reader.peek().is_some() {
         reader.rule()?;
@@ -37,6 +37,8 @@ pub(super) fn rules(text: &str) -> Result<Rules> {
 struct Reader<'t> {
     text: &'t str,
     rest: std::str::Chars<'t>,
+    /// Finds the token that a text is all of.
+    token: &'t dyn Fn(&str) -> Option<u32>,
     numbers: HashMap<String, usize>,
     names: Vec<String>,
     /// Of the rules that were defined.
@@ -168,8 +170,11 @@ impl Reader<'_> {
                 self.rest.next();
                 Part::Class(Chars::all())
             }
-            Some('<') => self.token()?,
-            Some('!') => return self.wrong("tokens that must not come (!<...>) are not supported"),
+            Some('<') => self.token(false)?,
+            Some('!') => {
+                self.rest.next();
+                self.token(true)?
+            }
             Some(c) if c.is_ascii_alphanumeric() || c == '-' || c == '_' => {
                 let name = self.name()?;
                 Part::Rule(self.number(name))
@@ -289,14 +294,19 @@ impl Reader<'_> {
         Ok(found)
     }
 
-    fn token(&mut self) -> Result<Part> {
-        let text = self.rest.as_str();
-        match text.find('>').map(|end| text.split_at(end + 1)) {
-            Some((token, rest)) if token.len() > 2 && !token[1..].contains(|c: char| c == '<' || c.is_whitespace()) => {
-                self.rest = rest.chars();
-                Ok(Part::Token(token.to_owned()))
-            }
-            _ => self.wrong("a token is <name> or <[number]>"),
-        }
+    /// A token, or any other one.
+    fn token(&mut self, excluded: bool) -> Result<Part> {
+        let end = self.rest.as_str().find('>').filter(|_| self.peek() == Some('<'));
+        let Some((token, rest)) = end.map(|end| self.rest.as_str().split_at(end + 1)) else {
+            return self.wrong("a token is <name> or <[number]>, and what is no such token !<name> or !<[number]>");
+        };
+        let number = token.strip_prefix("<[").and_then(|token| token.strip_suffix("]>"));
+        let found = match number {
+            Some(number) => number.trim().parse().ok(),
+            None => (self.token)(token),
+        };
+        let Some(id) = found else { return self.wrong(&format!("{token} is no token of the model")) };
+        self.rest = rest.chars();
+        Ok(Part::Token { id, excluded })
     }
 }
