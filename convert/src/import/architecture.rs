@@ -62,6 +62,8 @@ pub(super) struct Architecture {
     pub(super) temperature: bool,
     /// Whether it reads `use_parallel_residual`.
     pub(super) parallel: bool,
+    /// Whether it reads `qk_layernorm`: each head of queries and keys has a norm of its own.
+    pub(super) head_norms: bool,
     /// Whether layers may be recurrent, mixtures of experts, and without rope.
     pub(super) hybrid: bool,
     /// The experts of its layers.
@@ -75,7 +77,7 @@ pub(super) struct Architecture {
     pub(super) idle: &'static [&'static str],
     /// What may be true, or a number, in others, and not here.
     pub(super) refused: &'static [&'static str],
-    /// What has to be true.
+    /// What has to be true for a class of this name to be this architecture.
     pub(super) required: &'static [&'static str],
     /// Numbers that the network has here, as a number and as text, and may not be others.
     pub(super) fixed: &'static [(&'static str, f64, &'static str)],

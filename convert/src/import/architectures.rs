@@ -36,6 +36,7 @@ const LLAMA: Architecture = Architecture {
     alpha: false,
     temperature: false,
     parallel: false,
+    head_norms: false,
     hybrid: false,
     experts: None,
     recurrent: RecurrentKeys::None,
@@ -331,6 +332,7 @@ pub(super) static ALL: [Architecture; 43] = [
         name: Some("Qwen2MoeForCausalLM"),
         model_type: "qwen2_moe",
         family: "qwen2moe",
+        biases: [("qkv_bias", true), ("", false), ("", false)],
         window: WindowRule::Never,
         refused: &["use_sliding_window"],
         experts: Some(&expert_keys::QWEN2_MOE),
@@ -673,7 +675,8 @@ pub(super) static ALL: [Architecture; 43] = [
         epsilon: "layer_norm_eps",
         rotary_share: Some(0.25),
         parallel: true,
-        refused: &["qk_layernorm"],
+        head_norms: true,
+        modules: &[(Role::QueryNorm, "self_attn.q_layernorm"), (Role::KeyNorm, "self_attn.k_layernorm")],
         biases: [("use_qkv_bias", false), ("", false), ("", false)],
         defaults: Defaults {
             vocab: 50_304,
@@ -809,6 +812,17 @@ pub(super) static ALL: [Architecture; 43] = [
     },
 ];
 
+/// Other spellings of names, or other classes with the same network: theirs, then the one that is
+/// known.
+const SPELLINGS: [(&str, &str); 3] = [
+    ("Ernie4_5_ForCausalLM", "Ernie4_5ForCausalLM"),
+    ("LLaMAForCausalLM", "LlamaForCausalLM"),
+    ("Gemma3TextModel", "Gemma3ForCausalLM"),
+];
+
+/// What the name of a class without a head ends with.
+const HEADLESS: &str = "Model";
+
 /// The text models of multimodal ones whose configuration does not name them: by `model_type`.
 const TEXT_MODELS: [(&str, &str); 10] = [
     ("gemma3", "gemma3_text"),
@@ -824,9 +838,15 @@ const TEXT_MODELS: [(&str, &str); 10] = [
 ];
 
 impl Architecture {
-    /// The architecture of this name.
-    pub(super) fn named(name: &str) -> Option<&'static Self> {
-        ALL.iter().find(|known| known.name == Some(name))
+    /// The architecture of this name, in one of its spellings, whose `required` keys are true. The
+    /// class of a model without a head, as embedding models are saved, has the name that it has with
+    /// one, but for the end.
+    pub(super) fn named(name: &str, is_true: impl Fn(&str) -> bool) -> Option<&'static Self> {
+        let is_met = |known: &Self| known.required.iter().all(|key| is_true(key));
+        let named = |name: &str| ALL.iter().find(|known| known.name == Some(name) && is_met(known));
+        let spelling = || SPELLINGS.iter().find(|(other, _)| *other == name).and_then(|(_, name)| named(name));
+        let with_head = || name.strip_suffix(HEADLESS).and_then(|stem| named(&format!("{stem}ForCausalLM")));
+        named(name).or_else(spelling).or_else(with_head)
     }
 
     /// The architecture whose configuration has this `model_type`.

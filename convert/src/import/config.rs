@@ -25,6 +25,8 @@ pub(super) struct HfConfig {
     pub(super) architecture: &'static Architecture,
     /// It is the text model of a multimodal one.
     pub(super) is_part: bool,
+    /// What was guessed about it.
+    pub(super) note: Option<String>,
     pub(super) layers: usize,
     pub(super) hidden: usize,
     pub(super) ffn: usize,
@@ -53,6 +55,10 @@ pub(super) struct HfConfig {
     rope_layers: Option<Vec<bool>>,
     /// No layer has rope.
     is_ropeless: bool,
+    /// Attention is causal.
+    pub(super) causal: bool,
+    /// Each head of queries and keys has a norm of its own.
+    pub(super) head_norms: bool,
     /// Attention and the feed-forward network have the same input, or not.
     parallel: Option<bool>,
     scales: Vec<(&'static str, f64)>,
@@ -75,6 +81,8 @@ pub(super) struct TextConfig {
     architecture: &'static Architecture,
     json: Document,
     is_part: bool,
+    /// What was guessed.
+    note: Option<String>,
 }
 
 impl TextConfig {
@@ -82,25 +90,26 @@ impl TextConfig {
     pub(super) fn find(json: &Document) -> Result<Self> {
         let names = json.opt_list("architectures")?.map_or(&[][..], Vec::as_slice);
         let model_type = json.opt_str("model_type")?.unwrap_or_default();
-        let whole = |architecture| Self { architecture, json: json.clone(), is_part: false };
-        match names {
-            [name] => {
-                if let Some(architecture) = name.as_str().and_then(Architecture::named) {
-                    return Ok(whole(architecture));
-                }
-            }
-            // Without a name, as transformers' AutoConfig does it.
-            [] => {
-                let known = Architecture::of_type(model_type).filter(|known| known.name.is_some());
-                match known {
-                    Some(architecture) => return Ok(whole(architecture)),
-                    None if model_type.is_empty() => return Err(json.missing("architectures").into()),
-                    None => (),
-                }
-            }
+        let whole = |architecture, note| Self { architecture, json: json.clone(), is_part: false, note };
+        let name = match names {
+            [] if model_type.is_empty() => return Err(json.missing("architectures").into()),
+            [] => None,
+            [name] => Some(name.as_str().unwrap_or_default()),
             _ => return Err(json.bad("architectures", "a list of one name").into()),
+        };
+        let is_true = |key: &str| json.value.get(key) == Some(&true.into());
+        if let Some(architecture) = name.and_then(|name| Architecture::named(name, is_true)) {
+            return Ok(whole(architecture, None));
         }
-        let name = names.first().map_or(model_type, |name| name.as_str().unwrap_or_default());
+        // As transformers' AutoConfig does it.
+        let known = Architecture::of_type(model_type).filter(|known| known.name.is_some());
+        if let Some(known) = known.filter(|_| json.get("text_config").is_none()) {
+            let class = name.map_or_else(|| "no class".to_owned(), |name| format!("the class {name:?}, which is not known"));
+            let known_as = known.name.unwrap_or_default();
+            let note = format!("config.json names {class}: read as {known_as}, by its model_type {model_type:?}");
+            return Ok(whole(known, Some(note)));
+        }
+        let name = name.unwrap_or(model_type);
         let unknown = || ImportError::UnknownArchitecture { path: json.path.clone(), name: name.to_owned() };
         let implied = Architecture::text_of(model_type);
         let (text, architecture) = match json.part("text_config")? {
@@ -111,13 +120,13 @@ impl TextConfig {
             // Old files have the keys of the text model beside the others.
             None => (json.clone(), implied),
         };
-        Ok(Self { architecture: architecture.ok_or_else(unknown)?, json: text, is_part: true })
+        Ok(Self { architecture: architecture.ok_or_else(unknown)?, json: text, is_part: true, note: None })
     }
 }
 
 impl HfConfig {
     pub(super) fn read(whole: &Document) -> Result<Self> {
-        let TextConfig { architecture, json, is_part } = TextConfig::find(whole)?;
+        let TextConfig { architecture, json, is_part, note } = TextConfig::find(whole)?;
         let json = &json.renamed(architecture.aliases);
         let defaults = &architecture.defaults;
         refuse(json, architecture)?;
@@ -157,7 +166,8 @@ impl HfConfig {
         let is_adjusted = architecture.recurrent == RecurrentKeys::ShortConvolutions { adjusted: true };
         let own = if is_convolution { json.opt_bool("tie_embedding")?.or(own) } else { own };
         let tied = match (is_part, own) {
-            (false, own) => Some(own.unwrap_or(defaults.tied)),
+            // Where the class ties them; else a head that is not there is the embedding.
+            (false, own) => own.or(defaults.tied.then_some(true)),
             (true, Some(own)) => Some(own || tied == Some(true)),
             (true, None) => tied,
         };
@@ -178,6 +188,7 @@ impl HfConfig {
             json: whole.over(json),
             architecture,
             is_part,
+            note,
             layers,
             hidden,
             ffn,
@@ -195,9 +206,11 @@ impl HfConfig {
             context,
             norm_epsilon: json.opt_positive(architecture.epsilon)?.unwrap_or(defaults.norm_epsilon),
             ropes: Ropes::read(json, architecture, head_dims, context)?,
-            window,
             rope_layers: rope_layers.filter(|found| !is_rule(family, found)),
             is_ropeless,
+            causal: causal(json, architecture, window.is_some())?,
+            head_norms: architecture.head_norms && json.opt_bool("qk_layernorm")?.unwrap_or(false),
+            window,
             parallel: architecture.parallel.then_some(parallel.unwrap_or(false)),
             scales: scales(json, architecture.scales, layers, hidden)?,
             query_scalar: scalar.filter(|scalar| !is_silent(scalar)),
@@ -270,7 +283,7 @@ impl HfConfig {
             ("attention.rope_pattern", self.rope_layers.clone().map(Value::from)),
             ("rope.scaling.finetuned", self.is_ropeless.then_some(Value::Bool(false))),
             ("use_parallel_residual", self.parallel.map(Value::Bool)),
-            ("attention.causal", (!family.causal).then_some(Value::Bool(false))),
+            ("attention.causal", (!self.causal).then_some(Value::Bool(false))),
         ];
         let others = others.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let experts = self.experts.as_ref().map_or_else(Vec::new, |experts| experts.keys(family));
@@ -332,11 +345,6 @@ fn refuse(json: &Document, architecture: &Architecture) -> Result<()> {
             return Err(json.unsupported(key, if is_number { "null" } else { "false" }).into());
         }
     }
-    for key in architecture.required {
-        if json.opt_bool(key)? != Some(true) {
-            return Err(json.unsupported(key, "true").into());
-        }
-    }
     if architecture.family().learned_positions {
         const KIND: &str = "position_embedding_type";
         if json.opt_str(KIND)?.is_some_and(|kind| kind != "absolute") {
@@ -366,6 +374,16 @@ fn refuse(json: &Document, architecture: &Architecture) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether attention is causal. In transformers `is_causal` counts for every class.
+fn causal(json: &Document, architecture: &Architecture, has_window: bool) -> Result<bool> {
+    const KEY: &str = "is_causal";
+    let causal = architecture.family().causal && json.opt_bool(KEY)?.unwrap_or(true);
+    if architecture.family().causal && !causal && has_window {
+        return Err(json.unsupported(KEY, "true, beside a sliding window").into());
+    }
+    Ok(causal)
 }
 
 fn biases(json: &Document, architecture: &Architecture) -> Result<[bool; 3]> {

@@ -73,7 +73,8 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
         checkpoint.add_part(&dense.folder, &dense.prefix())?;
     }
     let names = checkpoint.names(config.architecture);
-    config.tied.get_or_insert(!checkpoint.has(&names.head));
+    let head = tensors::head(config.architecture, &names);
+    config.tied.get_or_insert(!checkpoint.has_matrix(&head));
     let files = [
         "config.json",
         "model.safetensors.index.json",
@@ -89,7 +90,7 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
 
     let wanted = tensors::wanted(&config, &names)?;
     let sources = checkpoint.sources(wanted, &quantization, |name| tensors::is_ignored(&config, &names, name))?;
-    let (tokenizer, notes) = TokenizerFiles::open(folder, config.json.clone())?.keys(config.vocab)?;
+    let (tokenizer, mut notes) = TokenizerFiles::open(folder, config.json.clone())?.keys(config.vocab)?;
     let mut writer = Writer::new();
     let general = [("architecture", config.architecture.family().name), ("type", "model"), ("name", &name(folder))]
         .map(|(key, text)| (format!("general.{key}"), text.into()));
@@ -107,6 +108,7 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
             .map_err(ConvertError::Output)?;
     }
     let mut summary = quantize::write(sources, writer, output, options, progress)?;
+    notes.extend(config.note);
     summary.notes.extend(notes);
     Ok(summary)
 }

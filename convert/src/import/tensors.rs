@@ -87,12 +87,16 @@ pub(super) fn is_ignored(config: &HfConfig, names: &Names, name: &str) -> bool {
             shapes.is_shared(layer.parse().ok()) && SHARED.iter().any(|module| part.starts_with(module))
         })
     };
-    let is_head = || transformers_name(config.architecture, TensorName::new(Role::Head)).map(|head| names.of(head));
-    config.tied == Some(true) && is_head().is_some_and(|head| name == head)
+    config.tied == Some(true) && name == head(config.architecture, names)
         || name.ends_with(".rotary_emb.inv_freq")
         || is_idle(config.architecture, names, name)
         || is_needless()
         || is_other()
+}
+
+/// The name of the head.
+pub(super) fn head(architecture: &Architecture, names: &Names) -> String {
+    transformers_name(architecture, TensorName::new(Role::Head)).map_or_else(String::new, |head| names.of(head))
 }
 
 /// Whether a tensor is of a part that is not run.
@@ -127,10 +131,22 @@ impl HfConfig {
             module.map(|(module, part)| format!("{module}.LayerNorm.{part}"))
         });
         let other = other.into_iter().chain(old).map(|other| Origin {
-            names: vec![names.of(other)],
+            names: self.of_heads(name.role, names.of(other)),
             part: self.rows(name.role).map_or(Part::Whole, Part::Rows),
         });
         experts.chain(other).collect()
+    }
+
+    /// The names of the parts that a tensor is stacked of: those of single heads, if their norms
+    /// have weights of their own.
+    fn of_heads(&self, role: Role, name: String) -> Vec<String> {
+        let heads = match role {
+            Role::QueryNorm if self.head_norms => self.heads,
+            Role::KeyNorm if self.head_norms => self.kv_heads,
+            _ => return vec![name],
+        };
+        let module = name.trim_end_matches(".weight");
+        (0..heads).map(|head| format!("{module}.norms.{head}.weight")).collect()
     }
 
     /// Whether a checkpoint has this tensor, if a file may leave it out.
@@ -147,9 +163,10 @@ impl HfConfig {
                 Role::AttentionOutput => output,
                 _ => inputs,
             },
+            TensorName { role: Role::QueryNorm | Role::KeyNorm, .. } if self.architecture.head_norms => self.head_norms,
             TensorName { role: Role::Key | Role::Value | Role::KeyNorm | Role::LayerScale, .. } => true,
             TensorName { role, .. } => {
-                role == Role::Head && self.tied != Some(true) && self.architecture.family().causal
+                role == Role::Head && self.tied != Some(true) && self.causal
             }
         }
     }

@@ -146,6 +146,8 @@ pub enum QkNorm {
     None,
     /// Each head is normalized, before rope.
     Heads,
+    /// Each head is normalized, before rope, with weights of its own, if the file has them.
+    OwnHeads,
     /// Each head is normalized, after rope.
     RotatedHeads,
     /// All heads of a token are normalized together, before rope.
@@ -312,7 +314,6 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         name: "qwen2moe",
-        attention_bias: true,
         experts: Some(ExpertRules { normalized: false, shared: SharedRule::Gated, ..EXPERTS }),
         ..HALVES
     },
@@ -392,7 +393,7 @@ pub const FAMILIES: &[Family] = &[
         scales: Some(DefaultScales { embedding: 12.0, depth: 1.4, base_hidden: 256.0 }),
         ..LLAMA
     },
-    Family { name: "stablelm", ..LAYER_NORM },
+    Family { name: "stablelm", qk_norm: QkNorm::OwnHeads, ..LAYER_NORM },
     Family { name: "starcoder2", activation: Activation::Gelu, gated: false, ..LAYER_NORM },
     Family { name: "nemotron", activation: Activation::ReluSquared, gated: false, ..LAYER_NORM },
     Family {

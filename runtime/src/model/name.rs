@@ -71,9 +71,11 @@ roles! {
     /// Queries, keys and values in one matrix, `[(heads + 2 * kv_heads) * head_dim][hidden]`: phi3;
     /// of a gated delta net `[(2 * key heads + value heads) * head_dim][hidden]`.
     FusedQueryKeyValue = "attn_qkv";
-    /// The norm of each query head, `[head_dim]`, or of all of them, `[heads * head_dim]`.
+    /// The norm of each query head, `[head_dim]` or `[heads][head_dim]`, or of all of them,
+    /// `[heads * head_dim]`.
     QueryNorm = "attn_q_norm";
-    /// The norm of each key head, `[head_dim]`, or of all of them, `[kv_heads * head_dim]`.
+    /// The norm of each key head, `[head_dim]` or `[kv_heads][head_dim]`, or of all of them,
+    /// `[kv_heads * head_dim]`.
     KeyNorm = "attn_k_norm";
     /// The score of nothing of each query head, `[heads]`: gpt-oss.
     AttentionSinks = "attn_sinks";

@@ -35,9 +35,9 @@ impl TensorSpec {
             && !matches!(self.name.role, Role::ConvolutionKernel | Role::DeltaKernel)
     }
 
-    /// Whether it is a small table of vectors that are added to embeddings: they stay as they are.
+    /// Whether it is a small table of vectors, which is no matrix of a matmul: it stays as it is.
     pub(super) fn is_table(&self) -> bool {
-        matches!(self.name.role, Role::TokenTypes | Role::PositionEmbedding)
+        matches!(self.name.role, Role::TokenTypes | Role::PositionEmbedding | Role::QueryNorm | Role::KeyNorm)
     }
 
     fn optional(role: Role, shape: &[usize]) -> Self {
@@ -122,6 +122,11 @@ fn attention(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
         QkNorm::None => None,
         QkNorm::Heads | QkNorm::RotatedHeads => Some([layer.head_dim; 2]),
         QkNorm::Token => Some([queries, keys]),
+        QkNorm::OwnHeads => {
+            all.push(TensorSpec::optional(Role::QueryNorm, &[layer.heads, layer.head_dim]));
+            all.push(TensorSpec::optional(Role::KeyNorm, &[layer.kv_heads, layer.head_dim]));
+            None
+        }
     };
     if let Some([query, key]) = widths {
         all.push(TensorSpec::new(Role::QueryNorm, &[query]));

@@ -111,8 +111,7 @@ fn edit(folder: &Folder, file: &str, change: impl FnOnce(&mut Value)) {
 #[test]
 fn what_embeddings_are_not_made_of_here_is_refused_by_its_key() {
     type Case = (&'static str, &'static str, &'static str, Value);
-    let cases: [Case; 7] = [
-        ("gemma-embedding", "config.json", "use_bidirectional_attention", json!(false)),
+    let cases: [Case; 6] = [
         ("gemma-embedding", "2_Dense/config.json", "activation_function", json!("torch.nn.modules.activation.Tanh")),
         ("gemma-embedding", "2_Dense/config.json", "in_features", json!(16)),
         ("bert", "config.json", "position_embedding_type", json!("relative_key")),
