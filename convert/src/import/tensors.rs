@@ -8,7 +8,7 @@ use super::architecture::Architecture;
 use super::config::HfConfig;
 use super::part::Part;
 use crate::Result;
-use crate::quantize::{Change, Order};
+use crate::quantize::{Change, Order, Strides};
 
 /// A tensor that a checkpoint has to have.
 pub(super) struct Wanted {
@@ -123,6 +123,10 @@ impl HfConfig {
         if let Some(dense) = self.dense.iter().find(|dense| dense.role == name.role) {
             return vec![Origin { names: vec![dense.tensor(name.is_bias)], part: Part::Whole }];
         }
+        let answers = self.classifier.as_ref().and_then(|classifier| classifier.answers);
+        if let Some([yes, no]) = answers.filter(|_| name.role == Role::ClassifierOutput) {
+            return vec![self.answers(yes, no, names)];
+        }
         let other = transformers_name(self.architecture, name);
         // Old checkpoints of TensorFlow have these names.
         let old = other.as_ref().and_then(|other| {
@@ -135,6 +139,16 @@ impl HfConfig {
             part: self.rows(name.role).map_or(Part::Whole, Part::Rows),
         });
         experts.chain(other).collect()
+    }
+
+    /// The rows of two tokens in the head, which may be the embedding.
+    fn answers(&self, yes: usize, no: usize, names: &Names) -> Origin {
+        let role = if self.tied == Some(true) { Role::Embedding } else { Role::Head };
+        let name = transformers_name(self.architecture, TensorName::new(role)).unwrap_or_default();
+        let row = no.wrapping_sub(yes).wrapping_mul(self.hidden);
+        let strides = Strides { first: yes * self.hidden, matrix: 0, row, column: 1 };
+        let part = Part::Elements { strides, shape: [1, self.vocab, self.hidden] };
+        Origin { names: vec![names.of(name)], part }
     }
 
     /// The names of the parts that a tensor is stacked of: those of single heads, if their norms
@@ -157,6 +171,8 @@ impl HfConfig {
             _ if !spec.optional => true,
             name if shapes.is_some_and(|shapes| shapes.lacks(name)) => false,
             TensorName { is_bias: true, role, .. } => match role {
+                Role::Classifier => self.classifier.as_ref().is_some_and(|classifier| classifier.biases[0]),
+                Role::ClassifierOutput => self.classifier.as_ref().is_some_and(|classifier| classifier.biases[1]),
                 Role::Dense2 | Role::Dense3 => self.dense.iter().any(|dense| dense.role == role && dense.has_bias),
                 Role::FfnSelectionBias => self.experts.as_ref().is_some_and(|experts| experts.selection_bias),
                 Role::FfnGate | Role::FfnUp | Role::FfnDown => ffn,
@@ -164,6 +180,7 @@ impl HfConfig {
                 _ => inputs,
             },
             TensorName { role: Role::QueryNorm | Role::KeyNorm, .. } if self.architecture.head_norms => self.head_norms,
+            TensorName { role: Role::Classifier | Role::ClassifierNorm, .. } => true,
             TensorName { role: Role::Key | Role::Value | Role::KeyNorm | Role::LayerScale, .. } => true,
             TensorName { role, .. } => {
                 role == Role::Head && self.tied != Some(true) && self.causal
@@ -203,6 +220,7 @@ pub(super) fn transformers_name(architecture: &Architecture, name: TensorName) -
         Role::Embedding => "model.embed_tokens",
         Role::Head => "lm_head",
         Role::OutputNorm => "model.norm",
+        Role::ClassifierOutput => "score",
         Role::AttentionNorm => "input_layernorm",
         Role::Query => "self_attn.q_proj",
         Role::Key => "self_attn.k_proj",

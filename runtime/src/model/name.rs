@@ -54,6 +54,12 @@ roles! {
     Dense2 = "dense_2";
     /// The second one.
     Dense3 = "dense_3";
+    /// The dense layer of a head for classification, `[hidden][hidden]`.
+    Classifier = "cls";
+    /// The norm behind it, `[hidden]`.
+    ClassifierNorm = "cls.norm";
+    /// What gives the logits of its labels, `[labels][hidden]`.
+    ClassifierOutput = "cls.output";
     /// What each rope frequency is divided by, `[rope pairs]`: Llama 3.1.
     RopeFactors = "rope_freqs";
     /// The same in contexts that are longer than the original one, `[rope pairs]`: `LongRoPE`.

@@ -9,6 +9,7 @@ use super::experts::{ExpertsConfig, SharedConfig};
 use super::family::{NormPlacement, QkNorm};
 use super::layer_kind::{DeltaNetConfig, LayerKind};
 use super::name::{Role, TensorName};
+use super::pooling::ClassifierConfig;
 
 /// A tensor of a backbone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,14 +73,27 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
             LayerKind::GatedDeltaNet(shape) => delta_net(config, shape),
         };
         let parts = [mixer, feed_forward(config, layer), layer_end(config)];
-        all.extend(parts.into_iter().flatten().map(|mut spec| {
+        let is_bare = config.family.bare_first_attention && index == 0;
+        let parts = parts.into_iter().flatten().filter(|spec| !is_bare || spec.name.role != Role::AttentionNorm);
+        all.extend(parts.map(|mut spec| {
             spec.name.layer = Some(index);
             spec
         }));
     }
     all.extend(config.family.output_norm.into_iter().flat_map(|role| norm(config, role)));
     all.extend(config.dense.iter().flat_map(|dense| linear(dense.role, [dense.outputs, dense.inputs], false)));
+    all.extend(config.classifier.iter().flat_map(|it| classifier(config, it)));
     all.push(TensorSpec::optional(Role::Head, &[vocab, hidden]));
+    all
+}
+
+/// A head for classification.
+fn classifier(config: &Config, classifier: &ClassifierConfig) -> Vec<TensorSpec> {
+    let hidden = config.hidden;
+    let dense = linear(Role::Classifier, [hidden, hidden], false).map(|spec| TensorSpec { optional: true, ..spec });
+    let mut all = dense.to_vec();
+    all.push(TensorSpec::optional(Role::ClassifierNorm, &[hidden]));
+    all.extend(linear(Role::ClassifierOutput, [classifier.labels, hidden], false));
     all
 }
 
