@@ -501,9 +501,13 @@ fn a_reranker_gives_the_goldens() {
     assert_eq!(top["results"].as_array().unwrap().len(), 1);
     assert_eq!(top["results"][0]["document"]["text"], *documents[first]);
     let long = "the ".repeat(400);
-    for (key, value) in
-        [("documents", json!([])), ("documents", json!([1])), ("query", json!(1)), ("top_n", json!(0)), ("query", json!(long))]
-    {
+    for (key, value) in [
+        ("documents", json!([])),
+        ("documents", json!([1])),
+        ("query", json!(1)),
+        ("top_n", json!(0)),
+        ("query", json!(long)),
+    ] {
         let mut body = body.clone();
         body[key] = value;
         assert_eq!(server.post("/v1/rerank", &body).status, 400, "{body}");

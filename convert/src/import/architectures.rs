@@ -4,7 +4,7 @@
 
 use ollm_runtime::model::Role;
 
-use super::architecture::{HeadKind, Architecture, Defaults, Fusion, RecurrentKeys, ScaleKeys, WindowRule};
+use super::architecture::{Architecture, Defaults, Fusion, HeadKind, RecurrentKeys, ScaleKeys, WindowRule};
 use super::expert_keys;
 
 const NO_BIASES: [(&str, bool); 3] = [("", false); 3];

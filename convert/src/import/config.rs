@@ -3,7 +3,9 @@
 use ollm_runtime::gguf::{Metadata, Value};
 use ollm_runtime::model::{Family, NormKind, Role, RopeLayers};
 
-use super::architecture::{Architecture, Fusion, HeadKind, LOGIT_SCALE, QUERY_SCALAR, RecurrentKeys, ScaleKeys, WindowRule};
+use super::architecture::{
+    Architecture, Fusion, HeadKind, LOGIT_SCALE, QUERY_SCALAR, RecurrentKeys, ScaleKeys, WindowRule,
+};
 use super::classifier::HfClassifier;
 use super::dense::Dense;
 use super::document::Document;
@@ -112,7 +114,8 @@ impl TextConfig {
         // As transformers' AutoConfig does it.
         let known = Architecture::of_type(model_type).filter(|known| known.name.is_some());
         if let Some(known) = known.filter(|_| json.get("text_config").is_none()) {
-            let class = name.map_or_else(|| "no class".to_owned(), |name| format!("the class {name:?}, which is not known"));
+            let class =
+                name.map_or_else(|| "no class".to_owned(), |name| format!("the class {name:?}, which is not known"));
             let known_as = known.name.unwrap_or_default();
             let note = format!("config.json names {class}: read as {known_as}, by its model_type {model_type:?}");
             return Ok(whole(known, HeadKind::Own, Some(note)));
@@ -316,7 +319,11 @@ impl HfConfig {
         let ropes = if family.rope == RopeLayers::None { Vec::new() } else { self.ropes.keys() };
         let dense = self.dense.iter().flat_map(Dense::keys);
         let classifier = self.classifier.iter().flat_map(|classifier| classifier.keys(family));
-        let all = own.chain(ropes).chain(dense).chain(classifier).map(|(name, value)| (format!("{}.{name}", family.name), value));
+        let all = own
+            .chain(ropes)
+            .chain(dense)
+            .chain(classifier)
+            .map(|(name, value)| (format!("{}.{name}", family.name), value));
         let types = self.token_types.map(|types| ("tokenizer.ggml.token_type_count".to_owned(), (types as u32).into()));
         all.chain(types).collect()
     }

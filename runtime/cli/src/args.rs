@@ -532,7 +532,12 @@ impl Cli {
             #[cfg(feature = "serve")]
             Some(Command::Serve(_)) => return None,
             Some(
-                Command::Suggest(_) | Command::Embed(_) | Command::Rerank(_) | Command::Tokenize(_) | Command::Info(_) | Command::Manual(_),
+                Command::Suggest(_)
+                | Command::Embed(_)
+                | Command::Rerank(_)
+                | Command::Tokenize(_)
+                | Command::Info(_)
+                | Command::Manual(_),
             ) => return None,
         };
         let samples = matches!(select.latent, Some(LatentMode::Sample { .. }));

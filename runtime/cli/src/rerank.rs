@@ -21,9 +21,7 @@ pub(crate) fn run(machine: &MachineArgs, args: &RerankArgs) -> Result<()> {
     scores.truncate(args.top.map_or(usize::MAX, usize::from));
     let mut output = Output::new();
     if machine.json {
-        let result = |&(index, score): &(usize, f32)| {
-            json!({ "index": index, "relevance_score": number(score), "document": documents[index] })
-        };
+        let result = |&(index, score): &(usize, f32)| json!({ "index": index, "relevance_score": number(score), "document": documents[index] });
         return output.json(&json!({ "results": scores.iter().map(result).collect::<Vec<Value>>() }));
     }
     scores.iter().try_for_each(|&(index, score)| output.line(&format!("{score:.4}\t{}", documents[index])))

@@ -1,7 +1,9 @@
 //! Attention: what mixes tokens by their keys and values.
 
 use crate::memory::OutOfMemory;
-use crate::ops::{AttentionParams, Exec, Queries, RopeTable, attend, for_each_row, layer_norm, rms_norm, rotate, sigmoid};
+use crate::ops::{
+    AttentionParams, Exec, Queries, RopeTable, attend, for_each_row, layer_norm, rms_norm, rotate, sigmoid,
+};
 
 use super::Model;
 use super::config::Config;

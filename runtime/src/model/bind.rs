@@ -42,18 +42,7 @@ impl Weights {
             None => embedding.view(),
         };
         let (embedding_norm, head) = (embedding_norm.flatten(), config.causal.then_some(head));
-        Ok(Self {
-            embedding,
-            per_layer,
-            token_types,
-            positions,
-            embedding_norm,
-            layers,
-            norm,
-            dense,
-            classifier,
-            head,
-        })
+        Ok(Self { embedding, per_layer, token_types, positions, embedding_norm, layers, norm, dense, classifier, head })
     }
 }
 

@@ -38,8 +38,8 @@ pub use config::{BATCH, Config, LayerConfig, QueryTemperature};
 pub use error::ModelError;
 pub use experts::{ExpertsConfig, Gating, SharedConfig};
 pub use family::{
-    ClassifierRule, DefaultScales, ExpertRules, FAMILIES, Family, NormKind, NormPlacement, QkNorm, RecurrentKind, RopeLayers,
-    SharedRule,
+    ClassifierRule, DefaultScales, ExpertRules, FAMILIES, Family, NormKind, NormPlacement, QkNorm, RecurrentKind,
+    RopeLayers, SharedRule,
 };
 pub use fingerprint::{FINETUNE_KEY, fingerprint, weights_fingerprint};
 pub use forward::{forward, head};

@@ -318,6 +318,7 @@ mod tests {
         assert_eq!(spec(&config("olmo2"), "blk.0.attn_norm.weight"), None);
         assert_eq!(spec(&config("olmo2"), "blk.0.attn_k_norm.weight"), Some((vec![16], false)));
         assert_eq!(spec(&config("seed_oss"), "blk.0.post_attention_norm.weight"), Some((vec![64], false)));
+        assert_eq!(spec(&config("stablelm"), "blk.0.attn_q_norm.weight"), Some((vec![4, 8], true)));
         assert_eq!(spec(&config("starcoder2"), "blk.0.ffn_norm.bias"), Some((vec![64], false)));
         assert_eq!(spec(&config("starcoder2"), "blk.0.ffn_gate.weight"), None);
         assert_eq!(spec(&config("cohere2"), "blk.0.ffn_norm.weight"), None);
@@ -481,6 +482,24 @@ mod tests {
         let nomic = config("nomic-bert");
         assert_eq!(spec(&nomic, "position_embd.weight"), None);
         assert_eq!(spec(&nomic, "blk.0.attn_qkv.weight"), Some((vec![64, 64], false)));
+        let modern =
+            with("modern-bert", &[("attention.sliding_window", Value::U32(8)), ("block_count", Value::U32(4))]);
+        let slides: Vec<bool> = modern.layers.iter().map(|layer| layer.is_sliding).collect();
+        assert_eq!((slides, modern.causal), (vec![false, true, true, false], false));
+        assert_eq!(spec(&modern, "blk.0.attn_norm.weight"), None);
+        assert_eq!(spec(&modern, "blk.1.attn_norm.weight"), Some((vec![64], false)));
+        assert_eq!(spec(&modern, "blk.1.attn_norm.bias"), None);
+        assert_eq!(spec(&modern, "blk.0.ffn_up.weight"), Some((vec![192, 64], false)));
+        assert_eq!(spec(&modern, "cls.output.weight"), None);
+        let labels = ("classifier.output_labels", Value::from(vec!["no".to_owned(), "Yes".to_owned()]));
+        let ranking = with("bert", &[labels.clone(), ("pooling_type", Value::U32(4))]);
+        assert_eq!(ranking.classifier.as_ref().map(|it| (it.labels, it.relevant)), Some((2, 1)));
+        assert_eq!(spec(&ranking, "cls.output.weight"), Some((vec![2, 64], false)));
+        assert_eq!(spec(&ranking, "cls.weight"), Some((vec![64, 64], true)));
+        let none = ("classifier.output_labels", Value::from(Vec::<String>::new()));
+        assert!(matches!(read("bert", &[none]), Err(ModelError::InvalidValue { .. })));
+        let other = ("hidden_activation", Value::from("relu"));
+        assert!(matches!(read("modern-bert", &[other]), Err(ModelError::Unsupported { .. })));
         let sizes = [("dense_2_feat_in", 64), ("dense_2_feat_out", 32)].map(|(key, size)| (key, Value::U32(size)));
         let gemma = with("gemma-embedding", &sizes);
         assert_eq!((gemma.causal, gemma.embedding_width()), (false, 32));

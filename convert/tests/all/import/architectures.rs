@@ -199,6 +199,21 @@ fn a_class_is_known_by_other_names_too() {
     }
 }
 
+/// Queries, keys and values of Qwen 2 MoE may have no biases.
+#[test]
+fn qwen2moe_may_have_no_biases() {
+    let unbiased =
+        || Source::of("qwen2moe").edit(|source| source.tensors.retain(|name, _| !name.ends_with("_proj.bias")));
+    let (_, gguf) = imported(&unbiased().set("qkv_bias", json!(false)), "F16");
+    assert!(gguf.tensors().iter().all(|tensor| !tensor.name.ends_with(".bias")));
+    assert!(imported(&Source::of("qwen2moe"), "F16").1.tensor("blk.0.attn_q.bias").is_some());
+    let error = run(&unbiased().write(1), "F16").unwrap_err().to_string();
+    assert!(error.contains("q_proj.bias"), "{error}");
+    let listed = Source::of("qwen2moe").set("mlp_only_layers", json!([1]));
+    let error = run(&listed.write(1), "F16").unwrap_err().to_string();
+    assert!(error.contains("mlp_only_layers"), "{error}");
+}
+
 /// Bidirectional attention is a key of any class.
 #[test]
 fn attention_may_be_bidirectional() {
