@@ -1053,6 +1053,13 @@ public:
             return ollm_session_embed(get(), tokens.data(), tokens.size(), pooling, normalized, embedding, capacity, count);
         });
     }
+    /// How relevant a document is to a query, as a reranker scores the pair.
+    result<float> rank(std::string_view query, std::string_view document) {
+        float score = 0;
+        status status =
+            ollm_session_rank(get(), query.data(), query.size(), document.data(), document.size(), &score);
+        return detail::give(status, score);
+    }
     /// The policy's probability of each latent for the current step.
     result<std::vector<float>> policy() const {
         return detail::floats(16, [&](float *policy, std::size_t capacity, std::size_t *count) {

@@ -75,7 +75,7 @@ fn hidden(exec: &mut Exec, model: &Model, chunks: &[Vec<u32>]) -> Result<Vec<f32
     for tokens in chunks {
         let mut state = State::new(config, tokens.len());
         state.reserve(0..tokens.len()).map_err(ollm_runtime::Error::from)?;
-        let part = Part { state: &mut state, tokens, first: 0, drafted: 0, adapters: &[] };
+        let part = Part { state: &mut state, tokens, first: 0, second: usize::MAX, drafted: 0, adapters: &[] };
         forward(exec, model, &mut [part], &mut scratch, &mut |_| Ok::<_, OutOfMemory>(()))?;
         all.extend_from_slice(scratch.hidden());
     }

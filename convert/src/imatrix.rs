@@ -228,7 +228,7 @@ impl<'a> Collector<'a> {
                 }
                 Ok::<_, OutOfMemory>(())
             };
-            let part = Part { state: &mut state, tokens, first, drafted: 0, adapters: &[] };
+            let part = Part { state: &mut state, tokens, first, second: usize::MAX, drafted: 0, adapters: &[] };
             forward(&mut self.exec, self.model, &mut [part], &mut scratch, &mut watch)?;
             if config.causal {
                 add((None, Role::Head, 0), tokens.len(), scratch.hidden());

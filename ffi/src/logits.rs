@@ -1,9 +1,12 @@
-//! Logits, scores and embeddings: what the network says of a text, without choosing from it.
+//! Logits, scores, embeddings and relevance: what the network says of a text, without choosing from
+//! it.
+
+use std::ffi::c_char;
 
 use ollm_runtime::session::Distribution;
 
 use crate::boundary::guard;
-use crate::cast::{self, OutArray};
+use crate::cast::{self, Out, OutArray};
 use crate::session::OllmSession;
 use crate::status::{CallFailure, OllmStatus, Result};
 use crate::turn::with;
@@ -142,6 +145,37 @@ pub unsafe extern "C" fn ollm_session_embed(
             live.cut_text();
             out.write(&live.session.embed(tokens, pooling, normalized != 0)?)
         })
+    })
+}
+
+/// How relevant a document is to a query, as a reranker scores the pair: the logit of a model with one
+/// label, of one with several the probability of the label `yes`, or of the first. The session forgets
+/// what it held, and holds the tokens of the pair afterwards; none, if the model has bidirectional
+/// attention. The texts of special tokens are text here.
+///
+/// Statuses: as `ollm_session_feed_text`; `OLLM_UNSUPPORTED` if the model has no head for
+/// classification. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_session_rank(
+    session: *mut OllmSession,
+    query: *const c_char,
+    query_length: usize,
+    document: *const c_char,
+    document_length: usize,
+    score: *mut f32,
+) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the texts are as long as the caller says, and the output is where it says.
+        let (query, document, out) = unsafe {
+            let query = cast::text("the query", query, query_length)?;
+            (query, cast::text("the document", document, document_length)?, Out::new("the score", score)?)
+        };
+        out.set(with(session, |live| {
+            let pair = live.model.tokenizer()?.pair(query, document)?;
+            live.cut_text();
+            Ok(live.session.rank(&pair)?)
+        })?);
+        Ok(())
     })
 }
 

@@ -289,7 +289,7 @@ pub(crate) fn of_session(error: &SessionError) -> OllmStatus {
         SessionError::Empty => OllmStatus::Empty,
         SessionError::NoPlugin | SessionError::NoValue => OllmStatus::NoPlugin,
         SessionError::Cancelled => OllmStatus::Cancelled,
-        SessionError::Bidirectional => OllmStatus::Unsupported,
+        SessionError::Bidirectional | SessionError::NoClassifier => OllmStatus::Unsupported,
         SessionError::OutOfMemory(_) => OllmStatus::OutOfMemory,
         SessionError::Plugin(error) => of_plugin(error),
         SessionError::Logits(error) | SessionError::Sampler(SamplerError::Logits(error)) => of_logits(error),

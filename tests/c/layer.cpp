@@ -321,6 +321,7 @@ static void sessions_tell(const ollm::model &model, const ollm::plugin &plugin, 
     must(session.rewind(0));
     CHECK(must(session.feed_cached(prompt, folder + "/layer.cache", 1)) == 0);
     CHECK(must(session.embed(prompt, OLLM_POOLING_MEAN)).size() == 64);
+    FAILS(OLLM_UNSUPPORTED, session.rank("a query", "a document"));
     must(session.set_draft(OLLM_DRAFT_NGRAM));
     FAILS(OLLM_INVALID_ARGUMENT, session.set_draft(OLLM_DRAFT_MODEL));
     must(session.set_draft(OLLM_DRAFT_NONE));

@@ -146,6 +146,11 @@ static void null_is_a_status(void) {
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_embed(NULL, &id, 1, 0, 0, &number, 1, &n));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_embed(session, NULL, 1, 0, 0, &number, 1, &n));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_embed(session, &id, 1, 0, 0, &number, 1, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_rank(NULL, "a", 1, "b", 1, &number));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_rank(session, NULL, 1, "b", 1, &number));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_rank(session, "a", 1, NULL, 1, &number));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_rank(session, "a", 1, "b", 1, NULL));
+    GIVES(OLLM_UNSUPPORTED, ollm_session_rank(session, "a", 1, "b", 1, &number));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_statistics(NULL, &statistics));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_statistics(session, NULL));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_model_metadata(NULL, "a", 1, text, sizeof text, &n));

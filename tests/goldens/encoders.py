@@ -15,7 +15,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, Gemma3TextConfig, Gemma3TextModel, NomicBertConfig, NomicBertModel
+from transformers import BertConfig, BertModel, Gemma3TextConfig, Gemma3TextModel, ModernBertConfig, ModernBertModel
+from transformers import NomicBertConfig, NomicBertModel, RobertaConfig, RobertaModel
 
 from common import HERE, SPECIALS, write_manifest, write_tokenizer
 from tiny import DEFAULT, LINEAR, randomize, vocabulary
@@ -31,7 +32,13 @@ SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "nu
 GEMMA = {"num_key_value_heads": 2, "head_dim": 16, "query_pre_attn_scalar": 24, "use_bidirectional_attention": True, "sliding_window": 8,
          "layer_types": ["sliding_attention", "full_attention"],
          "rope_parameters": {"full_attention": DEFAULT, "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}}}
-BYTES, WORDS = "bytes", "words"
+# Full attention in the first and the last layer; a window of 4 positions on either side in those between.
+MODERN = {"num_hidden_layers": 4, "local_attention": 8,
+          "rope_parameters": {"full_attention": DEFAULT, "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}}}
+# Positions are counted from the one behind the padding token.
+PADDING = 3
+ROBERTA = {"type_vocab_size": 1, "max_position_embeddings": CONTEXT + PADDING + 1, "pad_token_id": PADDING}
+BYTES, WORDS, PAIRS, ROBERTA_PAIRS = "bytes", "words", "pairs", "roberta-pairs"
 WORD_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # As wide in the end as hidden states are: llama.cpp reads no others.
 DENSE = [(96, 32), (32, 96)]
@@ -43,6 +50,8 @@ MODELS = [
     ("gemma-embedding", 51, ARCH.GEMMA_EMBEDDING, Gemma3TextModel, Gemma3TextConfig, GEMMA, BYTES, "mean", DENSE),
     ("bert", 52, ARCH.BERT, BertModel, BertConfig, {"type_vocab_size": 2}, WORDS, "cls", []),
     ("nomic-bert", 53, ARCH.NOMIC_BERT, NomicBertModel, NomicBertConfig, {"rope_parameters": DEFAULT}, WORDS, "mean", []),
+    ("modern-bert", 54, ARCH.MODERN_BERT, ModernBertModel, ModernBertConfig, MODERN, PAIRS, "cls", []),
+    ("roberta", 55, ARCH.BERT, RobertaModel, RobertaConfig, ROBERTA, ROBERTA_PAIRS, "mean", []),
 ]
 
 
@@ -66,7 +75,7 @@ def word_tokenizer():
     return tokenizer, {f"{kind}_token": f"[{kind.upper()}]" for kind in ("pad", "unk", "cls", "sep", "mask")}
 
 
-def byte_tokenizer():
+def byte_tokenizer(kind=BYTES):
     tokens, merges = vocabulary()
     vocab = {token: id for id, token in enumerate(tokens)}
     tokenizer = Tokenizer(models.BPE(vocab, [tuple(merge.split(" ")) for merge in merges]))
@@ -75,7 +84,10 @@ def byte_tokenizer():
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(SPECIALS)
     ends = [(SPECIALS[1], 1), (SPECIALS[2], 2)]
-    tokenizer.post_processor = processors.TemplateProcessing(f"{SPECIALS[1]} $A {SPECIALS[2]}", None, ends)
+    single, pair = f"{SPECIALS[1]} $A {SPECIALS[2]}", f"{SPECIALS[1]} $A {SPECIALS[2]} $B {SPECIALS[2]}"
+    tokenizer.post_processor = processors.TemplateProcessing(single, pair if kind == PAIRS else None, ends)
+    if kind == ROBERTA_PAIRS:
+        tokenizer.post_processor = processors.RobertaProcessing(ends[1], ends[0], add_prefix_space=False)
     return tokenizer, {"bos_token": SPECIALS[1], "eos_token": SPECIALS[2], "pad_token": SPECIALS[3]}
 
 
@@ -95,15 +107,18 @@ def write_word_pieces(writer):
     writer.add_add_eos_token(True)
 
 
-def write_gguf(path, arch, model, config, kind, pooling, dense):
+def write_gguf(path, arch, tensors, config, kind, pooling, dense, labels=()):
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[arch])
     writer.add_name(f"tiny {path.stem}")
-    writer.add_context_length(config.max_position_embeddings)
+    skipped = PADDING + 1 if config.model_type == "roberta" else 0
+    writer.add_context_length(config.max_position_embeddings - skipped)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
-    writer.add_pooling_type({"mean": gguf.PoolingType.MEAN, "cls": gguf.PoolingType.CLS}[pooling])
+    writer.add_pooling_type({"mean": gguf.PoolingType.MEAN, "cls": gguf.PoolingType.CLS, "rank": gguf.PoolingType.RANK}[pooling])
+    if labels:
+        writer.add_classifier_output_labels(labels)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
     if arch == ARCH.GEMMA_EMBEDDING:
         writer.add_head_count_kv(config.num_key_value_heads)
@@ -118,6 +133,13 @@ def write_gguf(path, arch, model, config, kind, pooling, dense):
         writer.add_float32("gemma-embedding.attention.scale", config.query_pre_attn_scalar**-0.5)
         for name, (outputs, inputs) in zip(("dense_2", "dense_3"), dense):
             writer.add_dense_features_dims(name, inputs, outputs)
+    elif arch == ARCH.MODERN_BERT:
+        writer.add_layer_norm_eps(config.norm_eps)
+        writer.add_causal_attention(False)
+        writer.add_sliding_window(config.local_attention)
+        writer.add_string("modern-bert.hidden_activation", config.hidden_activation)
+        writer.add_rope_freq_base(config.rope_parameters["full_attention"]["rope_theta"])
+        writer.add_float32("modern-bert.rope.freq_base_swa", config.rope_parameters["sliding_attention"]["rope_theta"])
     else:
         writer.add_layer_norm_eps(config.layer_norm_eps)
         writer.add_causal_attention(False)
@@ -129,14 +151,18 @@ def write_gguf(path, arch, model, config, kind, pooling, dense):
     else:
         write_tokenizer(writer, "olmo", *vocabulary(), adds_bos=True)
         writer.add_add_eos_token(True)
+        if kind != BYTES:
+            writer.add_bool("tokenizer.ggml.add_sep_token", kind == ROBERTA_PAIRS)
     table = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
     own = {"post_attention_layernorm": "attn_output_norm", "post_mlp_layernorm": "layer_output_norm"} if arch == ARCH.NOMIC_BERT else {}
-    for name, value in parameters(model, config).items():
+    for name, value in tensors.items():
         layer, _, rest = name.removeprefix("layers.").partition(".")
         module, _, end = rest.rpartition(".")
         target = f"blk.{layer}.{own[module]}.{end}" if module in own else table.get_name(name, try_suffixes=(".weight", ".bias"))
         if target is None:
             raise ValueError(name)
+        if "position_embeddings" in name:
+            value = value[skipped:]
         small = value.ndim < 2 or target.startswith(("position_embd", "token_types"))
         writer.add_tensor(target, value if small else value.astype(np.float16))
     for name, value in zip(("dense_2", "dense_3"), dense_weights(path.stem, dense)):
@@ -206,10 +232,11 @@ def embed(model, ids, pooling, dense):
 
 
 def make(name, seed, arch, kind, config, keys, tokens, pooling, dense):
-    tokenizer, settings = word_tokenizer() if tokens == WORDS else byte_tokenizer()
+    tokenizer, settings = word_tokenizer() if tokens == WORDS else byte_tokenizer(tokens)
     settings["tokenizer_class"] = "PreTrainedTokenizerFast"
     size = tokenizer.get_vocab_size()
-    config = config(**SHAPE, **keys, vocab_size=size, pad_token_id=0, bos_token_id=None, eos_token_id=None)
+    keys = {**SHAPE, "pad_token_id": 0, **keys}
+    config = config(**keys, vocab_size=size, bos_token_id=None, eos_token_id=None)
     rng = np.random.RandomState(seed)
     model = kind(config).eval()
     randomize(model, rng, True)
@@ -218,8 +245,9 @@ def make(name, seed, arch, kind, config, keys, tokens, pooling, dense):
         if "LayerNorm.weight" in key or "layernorm.weight" in key:
             value.data = torch.from_numpy(rng.uniform(0.5, 1.5, value.shape).astype(np.float32))
     ids, weights = tokenizer.encode(TEXT).ids, dense_weights(name, dense)
-    long = rng.randint(0, size, LONG).tolist()
-    write_gguf(OUT / f"{name}.gguf", arch, model, config, tokens, pooling, dense)
+    # Padding has no position of its own.
+    long = rng.randint(PADDING + 1, size, LONG).tolist() if config.model_type == "roberta" else rng.randint(0, size, LONG).tolist()
+    write_gguf(OUT / f"{name}.gguf", arch, parameters(model, config), config, tokens, pooling, dense)
     save_folder(name, model, tokenizer, settings, pooling, dense)
     hidden, embedding = embed(model, ids, pooling, weights)
     (OUT / f"{name}.hidden.f32").write_bytes(hidden.astype("<f4").tobytes())

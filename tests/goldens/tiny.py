@@ -169,6 +169,9 @@ SMALL_MODELS = [
     # Its first layer is dense.
     small("lfm2moe", 38, ARCH.LFM2MOE, "Lfm2Moe", num_hidden_layers=4, layer_types=["conv", "full_attention", "conv", "full_attention"],
           norm_eps=1e-5, num_dense_layers=1, **NARROW),
+    # Attention and the feed-forward network side by side, and a norm for each head.
+    small("stablelm-parallel", 39, ARCH.STABLELM, "StableLm", rope_parameters=HALF_ROPE, use_parallel_residual=True, qk_layernorm=True,
+          tie_word_embeddings=False),
 ]
 # Models whose norms multiply by 1 more than their weights.
 FROM_ONE = ["gemma", "gemma2", "gemma3_text", "nemotron", "qwen3_5_text"]
@@ -428,6 +431,17 @@ def proportional_factors(model):
     return np.where(scaled > 0, 1.0, 1e30).astype(np.float32)
 
 
+def stacked_norms(parameters):
+    """The norms of single heads as one tensor."""
+    stacked = {}
+    for name, value in parameters.items():
+        module, _, rest = name.partition(".norms.")
+        if rest:
+            stacked.setdefault(f"{module}.weight", []).append(value)
+    whole = {name: value for name, value in parameters.items() if ".norms." not in name}
+    return whole | {name: torch.stack(values) for name, values in stacked.items()}
+
+
 def write_gguf(path, arch, pre, model, config, half=False):
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[arch])
     writer.add_name(f"tiny {path.stem}")
@@ -440,6 +454,7 @@ def write_gguf(path, arch, pre, model, config, half=False):
     parameters = {f"{name}.weight" if name.endswith("sinks") else name: value for name, value in parameters.items()}
     has_experts = getattr(config, "num_experts_per_tok", None)
     parameters = {name.replace("dt_bias", "dt_proj.bias"): value for name, value in parameters.items()}
+    parameters = stacked_norms(parameters)
     for name, target in gguf_names(arch, config.num_hidden_layers, parameters).items():
         value = parameters[name].detach().numpy()
         experts = expert_tensors(name, value, config) if has_experts and "layers." in name else {}
@@ -458,7 +473,7 @@ def write_gguf(path, arch, pre, model, config, half=False):
         if ".conv." in target or "ssm_conv1d" in target:
             # llama.cpp has these in F32, without the dimension of the one input channel.
             value = value.reshape(len(value), -1)
-        elif half and value.ndim > 1:
+        elif half and value.ndim > 1 and not target.endswith("_norm.weight"):
             value = value.astype(np.float16)
         writer.add_tensor(target, np.ascontiguousarray(value))
     if config.rope_parameters.get("rope_type") == "llama3":

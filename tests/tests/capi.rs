@@ -26,6 +26,7 @@
 //! | LoRA at run time | `adapters.c` |
 //! | several sessions in one pass | `batch.c` |
 //! | logits, bias, log-probabilities, embeddings, statistics | `logits.c` |
+//! | rerankers | `rank.c` |
 //! | text of a grammar | `constraint.c` |
 //! | packages, pages of 16 KiB, a small library | `packages.rs`; `make size` |
 
@@ -81,6 +82,15 @@ fn the_cpp_layer() {
 fn logits_scores_and_samplers() {
     let (model, plugin) = model();
     run(&program("logits.c"), &[&model, &plugin]);
+}
+
+#[test]
+fn rerankers() {
+    let file = golden("rerankers/bert.gguf");
+    let model = Arc::new(Model::open(&file).unwrap());
+    let pair = Tokenizer::from_metadata(model.gguf().metadata()).unwrap().pair("who", "the pilgrims").unwrap();
+    let score = Session::new(model, None, &SessionOptions::default()).unwrap().rank(&pair).unwrap();
+    run(&program("rank.c"), &[&file, Path::new(&score.to_string())]);
 }
 
 #[test]

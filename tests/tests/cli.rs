@@ -210,6 +210,33 @@ fn embed_gives_the_embedding_of_the_golden() {
 }
 
 #[test]
+fn rerank_puts_the_most_relevant_document_first() {
+    let manifest: Value = serde_json::from_slice(&fs::read(golden("rerankers.json")).unwrap()).unwrap();
+    let (query, entry) = (manifest["query"].as_str().unwrap(), &manifest["models"][0]);
+    // Documents are lines, so the last one is none.
+    let pairs = &entry["pairs"].as_array().unwrap()[..2];
+    let documents: Vec<&str> = pairs.iter().map(|pair| pair["document"].as_str().unwrap()).collect();
+    let file = scratch("documents.txt", format!("\n{}\n \n", documents.join("\n")).as_bytes());
+    let (model, file) = (golden("rerankers/bert.gguf"), path(&file).to_owned());
+    let command = ["rerank", "-m", path(&model), "-q", query, "-f", &file];
+    let told = json(&[&command[..], &["--json"]].concat());
+    let results = told["results"].as_array().unwrap();
+    assert_eq!(results.len(), 2);
+    let score = |result: &Value| result["relevance_score"].as_f64().unwrap();
+    assert!(score(&results[0]) >= score(&results[1]));
+    for result in results {
+        let index = result["index"].as_u64().unwrap() as usize;
+        assert!((score(result) - pairs[index]["logits"][0].as_f64().unwrap()).abs() < 2e-3);
+        assert_eq!(result["document"], documents[index]);
+    }
+    let lines = succeed(&command);
+    let first = results[0]["document"].as_str().unwrap();
+    assert!(lines.lines().count() == 2 && lines.lines().next().unwrap().ends_with(first), "{lines}");
+    let top = json(&[&command[..], &["--top", "1", "--json"]].concat());
+    assert_eq!(top["results"], serde_json::json!([results[0]]));
+}
+
+#[test]
 fn bench_says_what_it_measured() {
     let model = tiny();
     let bench = json(&["bench", "-m", path(&model), "-p", "20", "-n", "4", "-s", "3", "-r", "2", "-t", "1", "--json"]);
@@ -609,6 +636,7 @@ fn what_is_wrong_is_said() {
         (1, &["score", "-m", m, "-p", ""], "empty"),
         (1, &["-m", encoder, "-p", "xy"], "ollm-run embed"),
         (1, &["score", "-m", encoder, "-p", "xy"], "generates no text"),
+        (1, &["rerank", "-m", encoder, "-q", "xy", "-f", path(&text)], "no head for classification"),
         (2, &["embed", "-m", encoder, "-p", "xy", "--plugin", m], "'--plugin' has no effect"),
         (1, &["-m", m, "-f", "/nowhere/prompt.txt"], "/nowhere/prompt.txt"),
         (1, &["-m", m, "-f", path(&folder)], "cannot read the prompt"),
@@ -666,7 +694,7 @@ fn a_full_disk_is_an_error() {
 
 #[test]
 fn help_is_there_for_everything() {
-    for command in [&[][..], &["chat"], &["score"], &["embed"], &["tokenize"], &["bench"], &["info"]] {
+    for command in [&[][..], &["chat"], &["score"], &["embed"], &["rerank"], &["tokenize"], &["bench"], &["info"]] {
         let help = succeed(&[command, &["--help"]].concat());
         assert!(help.contains("--model") && help.contains("--json") && !help.contains('\x1b'), "{help}");
     }

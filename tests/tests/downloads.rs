@@ -258,7 +258,8 @@ fn escaped(cache: &Path) -> bool {
 /// `ollm-convert import` takes the files of a model from the Hub, and no others.
 #[test]
 fn a_folder_is_downloaded() {
-    let files: [(&str, &[u8]); 4] = [
+    let files: [(&str, &[u8]); 5] = [
+        ("acme/tiny/1_Pooling/config.json", br#"{"pooling_mode_cls_token": true}"#),
         ("acme/tiny/config.json", br#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama"}"#),
         ("acme/tiny/tokenizer.json", b"{}"),
         ("acme/tiny/pytorch_model.bin", b"no"),
@@ -269,6 +270,6 @@ fn a_folder_is_downloaded() {
     let args = ["import", "hf:acme/tiny", "-o", output.to_str().unwrap(), "--type", "F16"];
     fails(&server.command("ollm-convert", &args).output().unwrap(), "hub/models--acme--tiny/snapshots/c0ffee");
     let asked: Vec<String> = server.state().asked.iter().map(|(name, _)| name.clone()).collect();
-    assert_eq!(asked, ["/acme/tiny/config.json", "/acme/tiny/tokenizer.json"]);
+    assert_eq!(asked, ["/acme/tiny/1_Pooling/config.json", "/acme/tiny/config.json", "/acme/tiny/tokenizer.json"]);
     assert!(!output.exists());
 }

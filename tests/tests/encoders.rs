@@ -32,7 +32,7 @@ fn manifest() -> serde_json::Value {
 fn load() -> Vec<Golden> {
     let manifest = manifest();
     let models = manifest["models"].as_array().unwrap();
-    assert_eq!(models.len(), 3);
+    assert_eq!(models.len(), 5);
     models.iter().map(one).collect()
 }
 
@@ -73,7 +73,8 @@ fn hidden_states_and_embeddings_are_those_of_transformers() {
             session.hidden_states(&golden.ids, &mut hidden).unwrap();
             let close = |what: &str, got: &[f32], want: &[f32]| {
                 let off = difference(got, want);
-                assert!(off < 1e-3, "{} {isa:?}: {what} off by {off}", golden.name);
+                // As far as keys and values that are rounded to 16 bits bring it in four layers.
+                assert!(off < 2e-3, "{} {isa:?}: {what} off by {off}", golden.name);
             };
             close("hidden states", &hidden, &golden.hidden);
             close("embedding", &session.embed(&golden.ids, None, true).unwrap(), &golden.embedding);
@@ -202,7 +203,7 @@ fn a_context_ends_where_position_embeddings_do() {
     for Golden { name, model, .. } in load() {
         let options = SessionOptions { context: 1000, ..SessionOptions::default() };
         let context = Session::new(Arc::clone(&model), None, &options).unwrap().context();
-        assert_eq!(context, if name == "bert" { 320 } else { 1000 }, "{name}");
+        assert_eq!(context, if ["bert", "roberta"].contains(&&*name) { 320 } else { 1000 }, "{name}");
     }
 }
 

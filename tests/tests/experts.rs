@@ -45,7 +45,7 @@ fn run(model: &Model, isa: Isa, threads: usize, sequences: &[&[u32]]) -> (Vec<f3
     let mut states: Vec<State> = sequences.iter().map(|_| State::new(config, 64)).collect();
     let parts = states.iter_mut().zip(sequences).map(|(state, tokens)| {
         state.reserve(0..tokens.len()).unwrap();
-        Part { state, tokens, first: 0, drafted: 0, adapters: &[] }
+        Part { state, tokens, first: 0, second: usize::MAX, drafted: 0, adapters: &[] }
     });
     let (mut exec, mut scratch) = (Exec { isa, pool: Pool::new(threads).unwrap() }, Scratch::default());
     let mut used = BTreeSet::new();

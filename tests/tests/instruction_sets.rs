@@ -18,7 +18,7 @@ use ollm_tests::{golden, plugins};
 
 /// Those after the eighth have activations, norms, places of norms, layers or experts that none
 /// before has.
-const FAMILIES: [&str; 25] = [
+const FAMILIES: [&str; 26] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -33,6 +33,7 @@ const FAMILIES: [&str; 25] = [
     "olmo3",
     "hunyuan-dense",
     "stablelm",
+    "stablelm-parallel",
     "starcoder2",
     "cohere2",
     "nemotron",

@@ -474,6 +474,51 @@ fn an_embedding_model_gives_the_goldens_and_generates_nothing() {
     }
 }
 
+/// Documents by their relevance, as the golden has it.
+#[test]
+fn a_reranker_gives_the_goldens() {
+    let golden: Value = serde_json::from_slice(&fs::read(ollm_tests::golden("rerankers.json")).unwrap()).unwrap();
+    let file = ollm_tests::golden("rerankers/bert.gguf");
+    let server = Server::start(&ollm_run(), &["-m", file.to_str().unwrap(), "-t", "1"]);
+    let pairs = golden["models"][0]["pairs"].as_array().unwrap();
+    let documents: Vec<&Value> = pairs.iter().map(|pair| &pair["document"]).collect();
+    let reply = server.json("/v1/rerank", &json!({ "query": golden["query"], "documents": documents }));
+    let results = reply["results"].as_array().unwrap();
+    assert_eq!(results.len(), pairs.len());
+    let score = |result: &Value| result["relevance_score"].as_f64().unwrap();
+    assert!(results.is_sorted_by(|one, other| score(one) >= score(other)), "{results:?}");
+    for result in results {
+        let want = &pairs[result["index"].as_u64().unwrap() as usize]["logits"][0];
+        assert!((score(result) - want.as_f64().unwrap()).abs() < 2e-3, "{result}");
+        assert!(result.get("document").is_none());
+    }
+    let tokens: usize = pairs.iter().map(|pair| pair["ids"].as_array().unwrap().len()).sum();
+    assert_eq!(reply["usage"]["prompt_tokens"], tokens);
+    let objects: Vec<Value> = documents.iter().map(|text| json!({ "text": text })).collect();
+    let body = json!({ "query": golden["query"], "documents": objects, "top_n": 1, "return_documents": true });
+    let top = server.json("/rerank", &body);
+    let first = results[0]["index"].as_u64().unwrap() as usize;
+    assert_eq!(top["results"].as_array().unwrap().len(), 1);
+    assert_eq!(top["results"][0]["document"]["text"], *documents[first]);
+    let long = "the ".repeat(400);
+    for (key, value) in [
+        ("documents", json!([])),
+        ("documents", json!([1])),
+        ("query", json!(1)),
+        ("top_n", json!(0)),
+        ("query", json!(long)),
+    ] {
+        let mut body = body.clone();
+        body[key] = value;
+        assert_eq!(server.post("/v1/rerank", &body).status, 400, "{body}");
+    }
+    // Where there is no head, there is no score.
+    let other = ollm_tests::golden("encoders/bert.gguf");
+    let other = Server::start(&ollm_run(), &["-m", other.to_str().unwrap(), "-t", "1"]);
+    let reply = other.post("/v1/rerank", &body);
+    assert_eq!((reply.status, &reply.json()["error"]["code"]), (400, &json!("no_classifier")));
+}
+
 #[test]
 fn what_is_wrong_is_told_in_the_shape_of_the_api() {
     let server = start(&["-c", "64"]);

@@ -107,7 +107,7 @@ fn a_pass_that_ends_between_layers_can_be_run_again() {
     };
     let run = |exec: &mut _, (state, scratch): &mut (State, Scratch), layers: usize| {
         let mut left = layers;
-        let part = Part { state, tokens: &text(9), first: 0, drafted: 0, adapters: &[] };
+        let part = Part { state, tokens: &text(9), first: 0, second: usize::MAX, drafted: 0, adapters: &[] };
         forward(exec, &model, &mut [part], scratch, &mut |stage| {
             if let Stage::Layer = stage {
                 left = left.checked_sub(1).ok_or(SessionError::Cancelled)?;

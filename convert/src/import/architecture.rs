@@ -62,6 +62,13 @@ pub(super) struct Architecture {
     pub(super) temperature: bool,
     /// Whether it reads `use_parallel_residual`.
     pub(super) parallel: bool,
+    /// Whether it reads `qk_layernorm`: each head of queries and keys has a norm of its own.
+    pub(super) head_norms: bool,
+    /// Whether positions are counted from the one behind `pad_token_id`.
+    pub(super) padded_positions: bool,
+    /// What says whether the dense layer and the output of a head for classification have biases,
+    /// and whether they have where it does not say.
+    pub(super) classifier_biases: [(&'static str, bool); 2],
     /// Whether layers may be recurrent, mixtures of experts, and without rope.
     pub(super) hybrid: bool,
     /// The experts of its layers.
@@ -75,7 +82,7 @@ pub(super) struct Architecture {
     pub(super) idle: &'static [&'static str],
     /// What may be true, or a number, in others, and not here.
     pub(super) refused: &'static [&'static str],
-    /// What has to be true.
+    /// What has to be true for a class of this name to be this architecture.
     pub(super) required: &'static [&'static str],
     /// Numbers that the network has here, as a number and as text, and may not be others.
     pub(super) fixed: &'static [(&'static str, f64, &'static str)],
@@ -84,6 +91,17 @@ pub(super) struct Architecture {
     /// Modules of other names than most architectures have.
     pub(super) modules: &'static [(Role, &'static str)],
     pub(super) defaults: Defaults,
+}
+
+/// The head of a class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HeadKind {
+    /// That of its architecture.
+    Own,
+    /// None.
+    None,
+    /// One for the labels of a text.
+    Labels,
 }
 
 /// Which recurrent layers there may be, and what says so.
@@ -136,6 +154,9 @@ pub(super) enum WindowRule {
     /// Those of `layer_types`, else all but each so-many-th, of which `sliding_window_pattern` may
     /// say another number if it is read.
     Interleaved { every: usize, read: bool },
+    /// Those of `layer_types`, else all but each so-many-th, from the first on, of which
+    /// `global_attn_every_n_layers` may say another number.
+    AfterFirst { every: usize },
 }
 
 /// What keys are where they are missing.

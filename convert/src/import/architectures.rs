@@ -4,7 +4,7 @@
 
 use ollm_runtime::model::Role;
 
-use super::architecture::{Architecture, Defaults, Fusion, RecurrentKeys, ScaleKeys, WindowRule};
+use super::architecture::{Architecture, Defaults, Fusion, HeadKind, RecurrentKeys, ScaleKeys, WindowRule};
 use super::expert_keys;
 
 const NO_BIASES: [(&str, bool); 3] = [("", false); 3];
@@ -36,6 +36,9 @@ const LLAMA: Architecture = Architecture {
     alpha: false,
     temperature: false,
     parallel: false,
+    head_norms: false,
+    padded_positions: false,
+    classifier_biases: [("", false); 2],
     hybrid: false,
     experts: None,
     recurrent: RecurrentKeys::None,
@@ -284,7 +287,10 @@ const BERT: Architecture = Architecture {
         (Role::FfnUp, "intermediate.dense"),
         (Role::FfnDown, "output.dense"),
         (Role::LayerOutputNorm, "output.LayerNorm"),
+        (Role::Classifier, "model.pooler.dense"),
+        (Role::ClassifierOutput, "classifier"),
     ],
+    classifier_biases: [("", true); 2],
     defaults: Defaults {
         vocab: 30_522,
         hidden: 768,
@@ -299,8 +305,33 @@ const BERT: Architecture = Architecture {
     ..LLAMA
 };
 
+const ROBERTA: Architecture = Architecture {
+    name: Some("RobertaModel"),
+    model_type: "roberta",
+    padded_positions: true,
+    idle: &["pooler.", "embeddings.position_ids", "lm_head."],
+    modules: &[
+        (Role::Embedding, "model.embeddings.word_embeddings"),
+        (Role::TokenTypes, "model.embeddings.token_type_embeddings"),
+        (Role::PositionEmbedding, "model.embeddings.position_embeddings"),
+        (Role::EmbeddingNorm, "model.embeddings.LayerNorm"),
+        (Role::Query, "attention.self.query"),
+        (Role::Key, "attention.self.key"),
+        (Role::Value, "attention.self.value"),
+        (Role::AttentionOutput, "attention.output.dense"),
+        (Role::AttentionOutputNorm, "attention.output.LayerNorm"),
+        (Role::FfnUp, "intermediate.dense"),
+        (Role::FfnDown, "output.dense"),
+        (Role::LayerOutputNorm, "output.LayerNorm"),
+        (Role::Classifier, "classifier.dense"),
+        (Role::ClassifierOutput, "classifier.out_proj"),
+    ],
+    defaults: Defaults { vocab: 50_265, ..BERT.defaults },
+    ..BERT
+};
+
 /// All of them.
-pub(super) static ALL: [Architecture; 43] = [
+pub(super) static ALL: [Architecture; 47] = [
     LLAMA,
     Architecture {
         name: Some("MistralForCausalLM"),
@@ -331,6 +362,7 @@ pub(super) static ALL: [Architecture; 43] = [
         name: Some("Qwen2MoeForCausalLM"),
         model_type: "qwen2_moe",
         family: "qwen2moe",
+        biases: [("qkv_bias", true), ("", false), ("", false)],
         window: WindowRule::Never,
         refused: &["use_sliding_window"],
         experts: Some(&expert_keys::QWEN2_MOE),
@@ -673,7 +705,8 @@ pub(super) static ALL: [Architecture; 43] = [
         epsilon: "layer_norm_eps",
         rotary_share: Some(0.25),
         parallel: true,
-        refused: &["qk_layernorm"],
+        head_norms: true,
+        modules: &[(Role::QueryNorm, "self_attn.q_layernorm"), (Role::KeyNorm, "self_attn.k_layernorm")],
         biases: [("use_qkv_bias", false), ("", false), ("", false)],
         defaults: Defaults {
             vocab: 50_304,
@@ -807,6 +840,61 @@ pub(super) static ALL: [Architecture; 43] = [
         defaults: Defaults { vocab: 30_528, context: 2048, rope_theta: 1000.0, ..BERT.defaults },
         ..BERT
     },
+    ROBERTA,
+    Architecture { name: Some("XLMRobertaModel"), model_type: "xlm-roberta", ..ROBERTA },
+    Architecture { name: Some("CamembertModel"), model_type: "camembert", ..ROBERTA },
+    // The window is that of both sides together, in GGUF too.
+    Architecture {
+        name: Some("ModernBertModel"),
+        model_type: "modernbert",
+        family: "modern-bert",
+        aliases: &[("local_attention", "sliding_window"), ("global_rope_theta", "rope_theta")],
+        activation: "hidden_activation",
+        activations: &["gelu", "silu"],
+        epsilon: "norm_eps",
+        biases: [("attention_bias", false), ("attention_bias", false), ("mlp_bias", false)],
+        window: WindowRule::AfterFirst { every: 3 },
+        sliding_rope: Some(("local_rope_theta", 10_000.0)),
+        idle: &["head.", "decoder."],
+        refused: &["norm_bias"],
+        modules: &[
+            (Role::Embedding, "model.embeddings.tok_embeddings"),
+            (Role::EmbeddingNorm, "model.embeddings.norm"),
+            (Role::AttentionNorm, "attn_norm"),
+            (Role::FusedQueryKeyValue, "attn.Wqkv"),
+            (Role::AttentionOutput, "attn.Wo"),
+            (Role::FfnNorm, "mlp_norm"),
+            (Role::FfnUp, "mlp.Wi"),
+            (Role::FfnDown, "mlp.Wo"),
+            (Role::OutputNorm, "model.final_norm"),
+            (Role::Classifier, "head.dense"),
+            (Role::ClassifierNorm, "head.norm"),
+            (Role::ClassifierOutput, "classifier"),
+        ],
+        classifier_biases: [("classifier_bias", false), ("", true)],
+        defaults: Defaults {
+            vocab: 50_368,
+            hidden: 768,
+            ffn: 1152,
+            layers: 22,
+            heads: 12,
+            context: 8192,
+            window: Some(128),
+            norm_epsilon: 1e-5,
+            tied: true,
+            rope_theta: 160_000.0,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+];
+
+/// Other spellings of names, or other classes with the same network: theirs, then the one that is
+/// known.
+const SPELLINGS: [(&str, &str); 3] = [
+    ("Ernie4_5_ForCausalLM", "Ernie4_5ForCausalLM"),
+    ("LLaMAForCausalLM", "LlamaForCausalLM"),
+    ("Gemma3TextModel", "Gemma3ForCausalLM"),
 ];
 
 /// The text models of multimodal ones whose configuration does not name them: by `model_type`.
@@ -824,9 +912,21 @@ const TEXT_MODELS: [(&str, &str); 10] = [
 ];
 
 impl Architecture {
-    /// The architecture of this name.
-    pub(super) fn named(name: &str) -> Option<&'static Self> {
-        ALL.iter().find(|known| known.name == Some(name))
+    /// The architecture of a class of this name, in one of its spellings, whose `required` keys are
+    /// true, and the head that the class has. Classes with another head, or without one, as
+    /// embedding models are saved, have the name of one that is known, but for the end.
+    pub(super) fn named(name: &str, is_true: impl Fn(&str) -> bool) -> Option<(&'static Self, HeadKind)> {
+        let is_met = |known: &Self| known.required.iter().all(|key| is_true(key));
+        let spelled = |name: &str| SPELLINGS.iter().find(|(other, _)| *other == name).map_or("", |(_, name)| name);
+        let known = |name: &str| ALL.iter().find(|known| known.name == Some(name) && is_met(known));
+        let named = |name: &str| known(name).or_else(|| known(spelled(name)));
+        let other = |kind: HeadKind, end: &str| {
+            let stem = name.strip_suffix(end)?;
+            let found = ["Model", "ForCausalLM"].iter().find_map(|end| named(&format!("{stem}{end}")));
+            found.map(|found| (found, kind))
+        };
+        let own = named(name).map(|found| (found, HeadKind::Own));
+        own.or_else(|| other(HeadKind::None, "Model")).or_else(|| other(HeadKind::Labels, "ForSequenceClassification"))
     }
 
     /// The architecture whose configuration has this `model_type`.

@@ -75,8 +75,14 @@ impl HfCheckpoint {
     }
 
     /// Whether the checkpoint has this tensor.
-    pub(super) fn has(&self, name: &str) -> bool {
+    fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
+    }
+
+    /// Whether the checkpoint has the matrix of this name, as it is or packed.
+    pub(super) fn has_matrix(&self, name: &str) -> bool {
+        let module = name.rsplit_once('.').map_or("", |(module, _)| module);
+        self.has(name) || self.has(&format!("{module}.{PACKED}"))
     }
 
     /// Adds the files that an index names; each must have the tensors that it says.
@@ -178,12 +184,8 @@ impl HfCheckpoint {
 
     fn source(&self, wanted: Wanted, quantization: &Quantization) -> Result<TensorSource<'_>> {
         let Wanted { mut origins, gguf, shape, order, change } = wanted;
-        let is_here = |name: &str| {
-            let module = name.rsplit_once('.').map_or("", |(module, _)| module);
-            self.has(name) || self.has(&format!("{module}.{PACKED}"))
-        };
         // What is nowhere is missing in the first place.
-        let place = origins.iter().position(|origin| origin.names.iter().any(|name| is_here(name)));
+        let place = origins.iter().position(|origin| origin.names.iter().any(|name| self.has_matrix(name)));
         let Origin { names, part } = origins.swap_remove(place.unwrap_or(0));
         let mut whole = if names.len() > 1 { shape[1..].to_vec() } else { shape.clone() };
         let rows_at = whole.len().saturating_sub(2);

@@ -3,7 +3,10 @@
 use ollm_runtime::gguf::{Metadata, Value};
 use ollm_runtime::model::{Family, NormKind, Role, RopeLayers};
 
-use super::architecture::{Architecture, Fusion, LOGIT_SCALE, QUERY_SCALAR, RecurrentKeys, ScaleKeys, WindowRule};
+use super::architecture::{
+    Architecture, Fusion, HeadKind, LOGIT_SCALE, QUERY_SCALAR, RecurrentKeys, ScaleKeys, WindowRule,
+};
+use super::classifier::HfClassifier;
 use super::dense::Dense;
 use super::document::Document;
 use super::error::ImportError;
@@ -25,6 +28,8 @@ pub(super) struct HfConfig {
     pub(super) architecture: &'static Architecture,
     /// It is the text model of a multimodal one.
     pub(super) is_part: bool,
+    /// What was guessed about it.
+    pub(super) note: Option<String>,
     pub(super) layers: usize,
     pub(super) hidden: usize,
     pub(super) ffn: usize,
@@ -47,12 +52,22 @@ pub(super) struct HfConfig {
     /// The dense layers behind the pooling.
     pub(super) dense: Vec<Dense>,
     context: usize,
+    /// Rows of the table of positions that no text reaches: the first ones.
+    skipped_positions: usize,
+    /// The activation, where a file may name it.
+    activation: Option<String>,
+    /// The head for classification.
+    pub(super) classifier: Option<HfClassifier>,
     norm_epsilon: f64,
     pub(super) ropes: Ropes,
     /// Which layers have rope, where it is not the family's rule.
     rope_layers: Option<Vec<bool>>,
     /// No layer has rope.
     is_ropeless: bool,
+    /// Attention is causal.
+    pub(super) causal: bool,
+    /// Each head of queries and keys has a norm of its own.
+    pub(super) head_norms: bool,
     /// Attention and the feed-forward network have the same input, or not.
     parallel: Option<bool>,
     scales: Vec<(&'static str, f64)>,
@@ -73,8 +88,11 @@ struct Window {
 /// The configuration of the text model, whole or a part of that of a multimodal one.
 pub(super) struct TextConfig {
     architecture: &'static Architecture,
+    head: HeadKind,
     json: Document,
     is_part: bool,
+    /// What was guessed.
+    note: Option<String>,
 }
 
 impl TextConfig {
@@ -82,25 +100,27 @@ impl TextConfig {
     pub(super) fn find(json: &Document) -> Result<Self> {
         let names = json.opt_list("architectures")?.map_or(&[][..], Vec::as_slice);
         let model_type = json.opt_str("model_type")?.unwrap_or_default();
-        let whole = |architecture| Self { architecture, json: json.clone(), is_part: false };
-        match names {
-            [name] => {
-                if let Some(architecture) = name.as_str().and_then(Architecture::named) {
-                    return Ok(whole(architecture));
-                }
-            }
-            // Without a name, as transformers' AutoConfig does it.
-            [] => {
-                let known = Architecture::of_type(model_type).filter(|known| known.name.is_some());
-                match known {
-                    Some(architecture) => return Ok(whole(architecture)),
-                    None if model_type.is_empty() => return Err(json.missing("architectures").into()),
-                    None => (),
-                }
-            }
+        let whole = |architecture, head, note| Self { architecture, head, json: json.clone(), is_part: false, note };
+        let name = match names {
+            [] if model_type.is_empty() => return Err(json.missing("architectures").into()),
+            [] => None,
+            [name] => Some(name.as_str().unwrap_or_default()),
             _ => return Err(json.bad("architectures", "a list of one name").into()),
+        };
+        let is_true = |key: &str| json.value.get(key) == Some(&true.into());
+        if let Some((architecture, head)) = name.and_then(|name| Architecture::named(name, is_true)) {
+            return Ok(whole(architecture, head, None));
         }
-        let name = names.first().map_or(model_type, |name| name.as_str().unwrap_or_default());
+        // As transformers' AutoConfig does it.
+        let known = Architecture::of_type(model_type).filter(|known| known.name.is_some());
+        if let Some(known) = known.filter(|_| json.get("text_config").is_none()) {
+            let class =
+                name.map_or_else(|| "no class".to_owned(), |name| format!("the class {name:?}, which is not known"));
+            let known_as = known.name.unwrap_or_default();
+            let note = format!("config.json names {class}: read as {known_as}, by its model_type {model_type:?}");
+            return Ok(whole(known, HeadKind::Own, Some(note)));
+        }
+        let name = name.unwrap_or(model_type);
         let unknown = || ImportError::UnknownArchitecture { path: json.path.clone(), name: name.to_owned() };
         let implied = Architecture::text_of(model_type);
         let (text, architecture) = match json.part("text_config")? {
@@ -111,13 +131,14 @@ impl TextConfig {
             // Old files have the keys of the text model beside the others.
             None => (json.clone(), implied),
         };
-        Ok(Self { architecture: architecture.ok_or_else(unknown)?, json: text, is_part: true })
+        let (architecture, head) = (architecture.ok_or_else(unknown)?, HeadKind::Own);
+        Ok(Self { architecture, head, json: text, is_part: true, note: None })
     }
 }
 
 impl HfConfig {
     pub(super) fn read(whole: &Document) -> Result<Self> {
-        let TextConfig { architecture, json, is_part } = TextConfig::find(whole)?;
+        let TextConfig { architecture, head, json, is_part, note } = TextConfig::find(whole)?;
         let json = &json.renamed(architecture.aliases);
         let defaults = &architecture.defaults;
         refuse(json, architecture)?;
@@ -140,6 +161,9 @@ impl HfConfig {
             return Err(json.bad("head_dim", "even").into());
         }
         let context = json.opt_positions("max_position_embeddings")?.unwrap_or(defaults.context);
+        let skipped = if architecture.padded_positions { 1 + json.opt_count("pad_token_id")?.unwrap_or(1) } else { 0 };
+        let context = context.checked_sub(skipped).filter(|&context| context > 0);
+        let context = context.ok_or_else(|| json.bad("max_position_embeddings", "more than pad_token_id and 1"))?;
         // Where the runtime has a cap for a file that says nothing, none is 0.
         let family = architecture.family();
         let cap = |key, is_read: bool, missing: Option<f64>, silent: Option<f32>| match json.is_null(key) {
@@ -157,7 +181,9 @@ impl HfConfig {
         let is_adjusted = architecture.recurrent == RecurrentKeys::ShortConvolutions { adjusted: true };
         let own = if is_convolution { json.opt_bool("tie_embedding")?.or(own) } else { own };
         let tied = match (is_part, own) {
-            (false, own) => Some(own.unwrap_or(defaults.tied)),
+            _ if head != HeadKind::Own => Some(true),
+            // Where the class ties them; else a head that is not there is the embedding.
+            (false, own) => own.or(defaults.tied.then_some(true)),
             (true, Some(own)) => Some(own || tied == Some(true)),
             (true, None) => tied,
         };
@@ -178,6 +204,7 @@ impl HfConfig {
             json: whole.over(json),
             architecture,
             is_part,
+            note,
             layers,
             hidden,
             ffn,
@@ -193,11 +220,16 @@ impl HfConfig {
             token_types: if family.token_types { Some(json.opt_size("type_vocab_size")?.unwrap_or(2)) } else { None },
             dense: Vec::new(),
             context,
+            skipped_positions: skipped,
+            activation: named_activation(json, architecture)?,
+            classifier: (head == HeadKind::Labels).then(|| HfClassifier::read(json, architecture)).transpose()?,
             norm_epsilon: json.opt_positive(architecture.epsilon)?.unwrap_or(defaults.norm_epsilon),
             ropes: Ropes::read(json, architecture, head_dims, context)?,
-            window,
             rope_layers: rope_layers.filter(|found| !is_rule(family, found)),
             is_ropeless,
+            causal: causal(json, architecture, window.is_some())?,
+            head_norms: architecture.head_norms && json.opt_bool("qk_layernorm")?.unwrap_or(false),
+            window,
             parallel: architecture.parallel.then_some(parallel.unwrap_or(false)),
             scales: scales(json, architecture.scales, layers, hidden)?,
             query_scalar: scalar.filter(|scalar| !is_silent(scalar)),
@@ -260,7 +292,7 @@ impl HfConfig {
         let floats = floats.into_iter().chain(scales).filter_map(|(name, x)| Some((name, Value::F32(x? as f32))));
         let windows = match &self.window {
             Some(window) if self.layer_shapes.is_some() => window.list(),
-            Some(window) => window.keys(family.full_attention_interval),
+            Some(window) => window.keys(family),
             None if family.sliding_window.is_some() || self.architecture.named_window => {
                 vec![(WINDOW_KEY, Value::U32(0))]
             }
@@ -270,7 +302,8 @@ impl HfConfig {
             ("attention.rope_pattern", self.rope_layers.clone().map(Value::from)),
             ("rope.scaling.finetuned", self.is_ropeless.then_some(Value::Bool(false))),
             ("use_parallel_residual", self.parallel.map(Value::Bool)),
-            ("attention.causal", (!family.causal).then_some(Value::Bool(false))),
+            ("attention.causal", (!self.causal).then_some(Value::Bool(false))),
+            ("hidden_activation", self.activation.clone().map(Value::from)),
         ];
         let others = others.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let experts = self.experts.as_ref().map_or_else(Vec::new, |experts| experts.keys(family));
@@ -285,7 +318,12 @@ impl HfConfig {
             .map(|(name, value)| (name.to_owned(), value));
         let ropes = if family.rope == RopeLayers::None { Vec::new() } else { self.ropes.keys() };
         let dense = self.dense.iter().flat_map(Dense::keys);
-        let all = own.chain(ropes).chain(dense).map(|(name, value)| (format!("{}.{name}", family.name), value));
+        let classifier = self.classifier.iter().flat_map(|classifier| classifier.keys(family));
+        let all = own
+            .chain(ropes)
+            .chain(dense)
+            .chain(classifier)
+            .map(|(name, value)| (format!("{}.{name}", family.name), value));
         let types = self.token_types.map(|types| ("tokenizer.ggml.token_type_count".to_owned(), (types as u32).into()));
         all.chain(types).collect()
     }
@@ -306,7 +344,9 @@ impl HfConfig {
     pub(super) fn rows(&self, role: Role) -> Option<RowGroups> {
         let (queries, head) = (self.heads / self.kv_heads * self.head_dim, self.head_dim);
         let shared = self.experts.as_ref().map_or(0, |experts| experts.shared);
+        let (skipped, context) = (self.skipped_positions, self.context);
         let (first, count, stride) = match (self.architecture.fusion, role) {
+            (_, Role::PositionEmbedding) if skipped > 0 => (skipped, context, context + skipped),
             (Fusion::Gate, Role::FfnGate) => (0, self.ffn, 2 * self.ffn),
             (Fusion::Gate, Role::FfnUp) => (self.ffn, self.ffn, 2 * self.ffn),
             (Fusion::Gate, Role::FfnGateShared) => (0, shared, 2 * shared),
@@ -330,11 +370,6 @@ fn refuse(json: &Document, architecture: &Architecture) -> Result<()> {
         let is_number = json.value.get(key).is_some_and(serde_json::Value::is_number);
         if is_number || json.opt_bool(key)? == Some(true) {
             return Err(json.unsupported(key, if is_number { "null" } else { "false" }).into());
-        }
-    }
-    for key in architecture.required {
-        if json.opt_bool(key)? != Some(true) {
-            return Err(json.unsupported(key, "true").into());
         }
     }
     if architecture.family().learned_positions {
@@ -366,6 +401,23 @@ fn refuse(json: &Document, architecture: &Architecture) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The activation, where a file may name it.
+fn named_activation(json: &Document, architecture: &Architecture) -> Result<Option<String>> {
+    let name = json.opt_str(architecture.activation)?;
+    let name = name.or_else(|| architecture.activations.first().copied());
+    Ok(name.filter(|_| architecture.family().named_activation).map(str::to_owned))
+}
+
+/// Whether attention is causal. In transformers `is_causal` counts for every class.
+fn causal(json: &Document, architecture: &Architecture, has_window: bool) -> Result<bool> {
+    const KEY: &str = "is_causal";
+    let causal = architecture.family().causal && json.opt_bool(KEY)?.unwrap_or(true);
+    if architecture.family().causal && !causal && has_window {
+        return Err(json.unsupported(KEY, "true, beside a sliding window").into());
+    }
+    Ok(causal)
 }
 
 fn biases(json: &Document, architecture: &Architecture) -> Result<[bool; 3]> {
@@ -454,6 +506,14 @@ impl Window {
                     (0..layers).map(|layer| but_each(layer, given.unwrap_or(every))).collect()
                 }
             }
+            WindowRule::AfterFirst { every } => {
+                if let Some(kinds) = json.opt_list("layer_types")? {
+                    by_type(json, kinds, layers)?
+                } else {
+                    let every = json.opt_size("global_attn_every_n_layers")?.unwrap_or(every);
+                    (0..layers).map(|layer| layer % every != 0).collect()
+                }
+            }
         };
         if let Some(last) = sliding.last_mut().filter(|_| architecture.layer_shapes.is_some()) {
             // As its configuration has it, whatever it says.
@@ -469,11 +529,11 @@ impl Window {
         vec![(WINDOW_KEY, Value::U32(self.positions as u32)), (PATTERN_KEY, self.sliding.clone().into())]
     }
 
-    /// `every`: the interval of layers with full attention, where nothing is said of them.
-    fn keys(&self, every: usize) -> Vec<(&'static str, Value)> {
-        let repeats = |every: usize| (0..self.sliding.len()).all(|i| self.sliding[i] == but_each(i, every));
+    /// What the family does not say.
+    fn keys(&self, family: &Family) -> Vec<(&'static str, Value)> {
+        let repeats = |every: usize| (0..self.sliding.len()).all(|i| self.sliding[i] == family.slides(i, every));
         let mut keys = vec![(WINDOW_KEY, Value::U32(self.positions as u32))];
-        if !repeats(every) {
+        if !repeats(family.full_attention_interval) {
             let period = (1..=self.sliding.len()).find(|&every| repeats(every));
             let pattern = period.map_or_else(|| self.sliding.clone().into(), |every| Value::U32(every as u32));
             keys.push((PATTERN_KEY, pattern));

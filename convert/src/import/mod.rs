@@ -16,6 +16,7 @@ mod architecture;
 mod architectures;
 mod behaviour;
 mod checkpoint;
+mod classifier;
 mod compressed;
 mod config;
 mod dense;
@@ -47,6 +48,7 @@ use ollm_runtime::model::TensorName;
 use crate::quantize::{self, Options, QuantizeSummary};
 use crate::{ConvertError, Result};
 use checkpoint::HfCheckpoint;
+use classifier::HfClassifier;
 use compressed::Quantization;
 use config::HfConfig;
 use dense::Modules;
@@ -73,7 +75,8 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
         checkpoint.add_part(&dense.folder, &dense.prefix())?;
     }
     let names = checkpoint.names(config.architecture);
-    config.tied.get_or_insert(!checkpoint.has(&names.head));
+    let head = tensors::head(config.architecture, &names);
+    config.tied.get_or_insert(!checkpoint.has_matrix(&head));
     let files = [
         "config.json",
         "model.safetensors.index.json",
@@ -87,14 +90,22 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
     let inputs: Vec<&Path> = checkpoint.paths().chain(files.iter().map(PathBuf::as_path)).collect();
     quantize::check_files(&inputs, output, options)?;
 
+    let tokenizer = TokenizerFiles::open(folder, config.json.clone())?;
+    if config.classifier.is_none() && config.causal && classifier::is_judge(folder) {
+        config.classifier = Some(HfClassifier::of_judge(tokenizer.json())?);
+    }
     let wanted = tensors::wanted(&config, &names)?;
     let sources = checkpoint.sources(wanted, &quantization, |name| tensors::is_ignored(&config, &names, name))?;
-    let (tokenizer, notes) = TokenizerFiles::open(folder, config.json.clone())?.keys(config.vocab)?;
+    let (mut tokenizer, mut notes) = tokenizer.keys(config.vocab)?;
+    const RERANK: &str = "tokenizer.chat_template.rerank";
+    if classifier::is_judge(folder) && tokenizer.iter().all(|(key, _)| key != RERANK) {
+        tokenizer.push((RERANK.to_owned(), classifier::JUDGES_PROMPT.into()));
+    }
     let mut writer = Writer::new();
     let general = [("architecture", config.architecture.family().name), ("type", "model"), ("name", &name(folder))]
         .map(|(key, text)| (format!("general.{key}"), text.into()));
     let storage = quantize::storage_keys(options.recipe).map(|(key, value)| (key.to_owned(), value.into()));
-    let pooling = dense::pooling(&folder.join(&modules.pooling))?;
+    let pooling = dense::pooling(&folder.join(&modules.pooling))?.filter(|_| config.classifier.is_none());
     let pooling = pooling.map(|kind| (format!("{}.pooling_type", config.architecture.family().name), kind.into()));
     for (key, value) in general.into_iter().chain(config.keys()).chain(pooling).chain(tokenizer).chain(storage) {
         writer.set(&key, value).map_err(ConvertError::Output)?;
@@ -107,6 +118,7 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
             .map_err(ConvertError::Output)?;
     }
     let mut summary = quantize::write(sources, writer, output, options, progress)?;
+    notes.extend(config.note);
     summary.notes.extend(notes);
     Ok(summary)
 }

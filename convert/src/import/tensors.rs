@@ -8,7 +8,7 @@ use super::architecture::Architecture;
 use super::config::HfConfig;
 use super::part::Part;
 use crate::Result;
-use crate::quantize::{Change, Order};
+use crate::quantize::{Change, Order, Strides};
 
 /// A tensor that a checkpoint has to have.
 pub(super) struct Wanted {
@@ -87,12 +87,16 @@ pub(super) fn is_ignored(config: &HfConfig, names: &Names, name: &str) -> bool {
             shapes.is_shared(layer.parse().ok()) && SHARED.iter().any(|module| part.starts_with(module))
         })
     };
-    let is_head = || transformers_name(config.architecture, TensorName::new(Role::Head)).map(|head| names.of(head));
-    config.tied == Some(true) && is_head().is_some_and(|head| name == head)
+    config.tied == Some(true) && name == head(config.architecture, names)
         || name.ends_with(".rotary_emb.inv_freq")
         || is_idle(config.architecture, names, name)
         || is_needless()
         || is_other()
+}
+
+/// The name of the head.
+pub(super) fn head(architecture: &Architecture, names: &Names) -> String {
+    transformers_name(architecture, TensorName::new(Role::Head)).map_or_else(String::new, |head| names.of(head))
 }
 
 /// Whether a tensor is of a part that is not run.
@@ -119,6 +123,10 @@ impl HfConfig {
         if let Some(dense) = self.dense.iter().find(|dense| dense.role == name.role) {
             return vec![Origin { names: vec![dense.tensor(name.is_bias)], part: Part::Whole }];
         }
+        let answers = self.classifier.as_ref().and_then(|classifier| classifier.answers);
+        if let Some([yes, no]) = answers.filter(|_| name.role == Role::ClassifierOutput) {
+            return vec![self.answers(yes, no, names)];
+        }
         let other = transformers_name(self.architecture, name);
         // Old checkpoints of TensorFlow have these names.
         let old = other.as_ref().and_then(|other| {
@@ -127,10 +135,32 @@ impl HfConfig {
             module.map(|(module, part)| format!("{module}.LayerNorm.{part}"))
         });
         let other = other.into_iter().chain(old).map(|other| Origin {
-            names: vec![names.of(other)],
+            names: self.of_heads(name.role, names.of(other)),
             part: self.rows(name.role).map_or(Part::Whole, Part::Rows),
         });
         experts.chain(other).collect()
+    }
+
+    /// The rows of two tokens in the head, which may be the embedding.
+    fn answers(&self, yes: usize, no: usize, names: &Names) -> Origin {
+        let role = if self.tied == Some(true) { Role::Embedding } else { Role::Head };
+        let name = transformers_name(self.architecture, TensorName::new(role)).unwrap_or_default();
+        let row = no.wrapping_sub(yes).wrapping_mul(self.hidden);
+        let strides = Strides { first: yes * self.hidden, matrix: 0, row, column: 1 };
+        let part = Part::Elements { strides, shape: [1, self.vocab, self.hidden] };
+        Origin { names: vec![names.of(name)], part }
+    }
+
+    /// The names of the parts that a tensor is stacked of: those of single heads, if their norms
+    /// have weights of their own.
+    fn of_heads(&self, role: Role, name: String) -> Vec<String> {
+        let heads = match role {
+            Role::QueryNorm if self.head_norms => self.heads,
+            Role::KeyNorm if self.head_norms => self.kv_heads,
+            _ => return vec![name],
+        };
+        let module = name.trim_end_matches(".weight");
+        (0..heads).map(|head| format!("{module}.norms.{head}.weight")).collect()
     }
 
     /// Whether a checkpoint has this tensor, if a file may leave it out.
@@ -141,16 +171,18 @@ impl HfConfig {
             _ if !spec.optional => true,
             name if shapes.is_some_and(|shapes| shapes.lacks(name)) => false,
             TensorName { is_bias: true, role, .. } => match role {
+                Role::Classifier => self.classifier.as_ref().is_some_and(|classifier| classifier.biases[0]),
+                Role::ClassifierOutput => self.classifier.as_ref().is_some_and(|classifier| classifier.biases[1]),
                 Role::Dense2 | Role::Dense3 => self.dense.iter().any(|dense| dense.role == role && dense.has_bias),
                 Role::FfnSelectionBias => self.experts.as_ref().is_some_and(|experts| experts.selection_bias),
                 Role::FfnGate | Role::FfnUp | Role::FfnDown => ffn,
                 Role::AttentionOutput => output,
                 _ => inputs,
             },
+            TensorName { role: Role::QueryNorm | Role::KeyNorm, .. } if self.architecture.head_norms => self.head_norms,
+            TensorName { role: Role::Classifier | Role::ClassifierNorm, .. } => true,
             TensorName { role: Role::Key | Role::Value | Role::KeyNorm | Role::LayerScale, .. } => true,
-            TensorName { role, .. } => {
-                role == Role::Head && self.tied != Some(true) && self.architecture.family().causal
-            }
+            TensorName { role, .. } => role == Role::Head && self.tied != Some(true) && self.causal,
         }
     }
 
@@ -186,6 +218,7 @@ pub(super) fn transformers_name(architecture: &Architecture, name: TensorName) -
         Role::Embedding => "model.embed_tokens",
         Role::Head => "lm_head",
         Role::OutputNorm => "model.norm",
+        Role::ClassifierOutput => "score",
         Role::AttentionNorm => "input_layernorm",
         Role::Query => "self_attn.q_proj",
         Role::Key => "self_attn.k_proj",

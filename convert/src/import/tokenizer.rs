@@ -50,6 +50,11 @@ impl TokenizerFiles {
         })
     }
 
+    /// `tokenizer.json`.
+    pub(super) fn json(&self) -> &Document {
+        &self.tokenizer
+    }
+
     /// The keys of the tokenizer for a model of `size` tokens, and what the user should know.
     pub(super) fn keys(mut self, size: usize) -> Result<(MetadataPairs, Vec<String>)> {
         let pieces = self.pieces.as_mut().map_or(0, |model| vocabulary::cut_off(&mut model.pieces, size));
@@ -172,8 +177,30 @@ impl TokenizerFiles {
         let adds_eos = self.settings.opt_bool("add_eos_token")?.unwrap_or(last.is_some()) && eos.is_some();
         let ids = keys.into_iter().map(|(name, id)| (format!("tokenizer.ggml.{name}_token_id"), GgufValue::U32(id)));
         let adds = ("tokenizer.ggml.add_bos_token".to_owned(), GgufValue::Bool(adds_bos));
+        let separates = self.separates().filter(|_| last.is_some());
+        let separates = separates.map(|is| ("tokenizer.ggml.add_sep_token".to_owned(), GgufValue::Bool(is)));
         let adds_eos = adds_eos.then(|| ("tokenizer.ggml.add_eos_token".to_owned(), GgufValue::Bool(true)));
-        Ok((ids.chain([adds]).chain(adds_eos).collect(), notes))
+        Ok((ids.chain([adds]).chain(adds_eos).chain(separates).collect(), notes))
+    }
+
+    /// Whether the post-processor puts two tokens between the texts of a pair, not only the one that
+    /// ends a text; none, if it says nothing of pairs.
+    fn separates(&self) -> Option<bool> {
+        self.post_processors().find_map(|step| match step["type"].as_str() {
+            Some("RobertaProcessing") => Some(true),
+            Some("BertProcessing") => Some(false),
+            _ => {
+                let place = |id: &str| step["pair"].as_array()?.iter().position(|part| part["Sequence"]["id"] == id);
+                Some(place("B")?.checked_sub(place("A")?)? == 3)
+            }
+        })
+    }
+
+    /// The steps of the post-processor.
+    fn post_processors(&self) -> impl Iterator<Item = &Value> {
+        let post = self.tokenizer.get("post_processor");
+        let steps = post.map(|post| post["processors"].as_array().map_or(std::slice::from_ref(post), Vec::as_slice));
+        steps.into_iter().flatten()
     }
 
     /// A special token: by its text in the tokenizer's settings, else by its id in `config.json`.
@@ -214,10 +241,8 @@ impl TokenizerFiles {
 
     /// The tokens that the post-processor puts before and behind a text.
     fn enclosure(&self, vocabulary: &HfVocabulary) -> [Option<u32>; 2] {
-        let post = self.tokenizer.get("post_processor");
-        let steps = post.map(|post| post["processors"].as_array().map_or(std::slice::from_ref(post), Vec::as_slice));
         let mut tokens = [None; 2];
-        for step in steps.into_iter().flatten() {
+        for step in self.post_processors() {
             let [first, last] = step["single"].as_array().map_or([None; 2], |parts| [parts.first(), parts.last()]);
             // Older kinds name the two.
             let first = first.and_then(|part| part["SpecialToken"]["id"].as_str()).or(step["cls"][0].as_str());

@@ -50,7 +50,7 @@ impl RowGroups {
 }
 
 /// Where the elements of a tensor are among those that are stored, if they do not follow one
-/// another: how many lie between successive ones.
+/// another: how many lie between successive ones. Rows may go backwards: their stride wraps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Strides {
     pub(crate) first: usize,
@@ -205,7 +205,8 @@ impl TensorSource<'_> {
     /// The bytes of a row whose elements lie apart.
     fn gathered(&self, stored: &Stored<'_>, row: usize, dtype: TensorType, strides: Strides) -> Vec<u8> {
         let (rows, size) = (self.rows() / self.matrices(), dtype.block_bytes());
-        let first = strides.first + row / rows * strides.matrix + row % rows * strides.row;
+        let within = strides.first.wrapping_add((row % rows).wrapping_mul(strides.row));
+        let first = within + row / rows * strides.matrix;
         let file = &stored.file[stored.range.clone()];
         (0..self.cols()).flat_map(|col| file[(first + col * strides.column) * size..][..size].iter().copied()).collect()
     }

@@ -238,6 +238,15 @@ NATIVE(jfloatArray, embed)(JNI, jlong session, jintArray tokens, jint pooling, j
     RETURN_FLOATS(ollm_session_embed(HANDLE(session, session), ids, count, pooling, normalized, buffer, capacity, &length));
 }
 
+NATIVE(jfloat, rank)(JNI, jlong session, jstring query, jstring document) {
+    char *first, *second;
+    size_t first_size = 0, second_size = 0;
+    ENTER;
+    first = text_in(f, query, &first_size);
+    second = text_in(f, document, &second_size);
+    RETURN_VALUE(jfloat, float, ollm_session_rank(HANDLE(session, session), first, first_size, second, second_size, &value));
+}
+
 NATIVE(jfloatArray, policy)(JNI, jlong session) {
     ENTER;
     RETURN_FLOATS(ollm_session_policy(HANDLE(session, session), buffer, capacity, &length));

@@ -273,6 +273,7 @@ public final class OllmTest {
             session.withdrawCancel();
             session.step();
             check(session.embed(PROMPT, Session.Pooling.MEAN, true).length == 64, "embedding");
+            fails(UNSUPPORTED, () -> session.rank("a query", "a document"));
             int[] text = new int[40];
             Arrays.fill(text, 31);
             String cache = folder.resolve("cache").toString();

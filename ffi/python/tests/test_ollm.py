@@ -260,6 +260,9 @@ class Sessions(Test):
         self.assertAlmostEqual(sum(x * x for x in vector), 1.0, places=4)
         self.assertNotEqual(vector, session.embed(tokens, ollm.Pooling.LAST))
         self.assertEqual(session.tokens(), tokens)
+        with self.assertRaises(ollm.Error) as caught:
+            session.rank("a query", "a document")
+        self.assertEqual(caught.exception.status, ollm.Status.UNSUPPORTED)
 
     def test_feed_and_rewind(self):
         session = self.session(feed=None)

@@ -363,6 +363,10 @@ impl World<'_> {
                     let (data, length, out) = (tokens.as_ptr(), tokens.len(), numbers.as_mut_ptr());
                     ollm_session_embed(session, data, length, kind, flag, out, 400, &raw mut count)
                 }
+                4 if flag == 0 => {
+                    let text = c"a text".as_ptr();
+                    ollm_session_rank(session, text, 6, text, 6, numbers.as_mut_ptr())
+                }
                 _ => ollm_session_statistics(session, &raw mut statistics),
             }
         }

@@ -248,6 +248,8 @@ export class Session {
   score(tokens: Iterable<number>): Promise<Float32Array>;
   /** The hidden states of tokens as one vector. The session then holds these tokens. */
   embed(tokens: Iterable<number>, options?: { pooling?: Pooling; normalized?: boolean }): Promise<Float32Array>;
+  /** How relevant a document is to a query, as a reranker scores the pair. */
+  rank(query: string, document: string): Promise<number>;
   /** Feeds tokens, and tells which latent the encoder assigns to each; null for the first of a sequence. */
   encode(tokens: Iterable<number>): Promise<(number | null)[]>;
   /** Short continuations to choose from, the most probable first. The session does not move. */

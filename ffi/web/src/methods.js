@@ -10,8 +10,8 @@ export const METHODS = {
   Plugin: ["info", "optionCount", "close"],
   Session: [
     ...["fork", "feed", "position", "context", "tokens", "rewind", "setSampling", "setSelection", "step"],
-    ...["generate", "optionSet", "policy", "hidden", "logits", "score", "embed", "encode", "suggest"],
-    ...["branches", "adopt", "save", "restore", "memory", "trim", "statistics", "close"],
+    ...["generate", "optionSet", "policy", "hidden", "logits", "score", "embed", "rank", "encode"],
+    ...["suggest", "branches", "adopt", "save", "restore", "memory", "trim", "statistics", "close"],
   ],
   Branches: ["expand", "step", "prune", "count", "get", "all", "run", "vote", "close"],
   Generation: ["next", "return"],

@@ -181,6 +181,13 @@ export class Session extends Handle {
     });
   }
 
+  async rank(query, document) {
+    return this.library.with((arena) => {
+      const texts = [...arena.text(query, "query"), ...arena.text(document, "document")];
+      return this.library.output("f32", "ollm_session_rank", this.c, ...texts);
+    });
+  }
+
   /** Feeds tokens, and tells which latent the encoder assigns to each. */
   async encode(tokens) {
     return this.library.with((arena) => {

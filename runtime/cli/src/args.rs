@@ -1,5 +1,6 @@
 //! The command line: every flag, its meaning, its range.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -70,6 +71,8 @@ pub(crate) enum Command {
     Score(ScoreArgs),
     /// Print the embedding of a text
     Embed(TextArgs),
+    /// Print how relevant documents are to a query, the most relevant first
+    Rerank(RerankArgs),
     /// Print the tokens of a text
     Tokenize(TextArgs),
     /// Measure the speed of prefill and decode
@@ -210,6 +213,21 @@ pub(crate) struct TextArgs {
     pub(crate) file: Option<PathBuf>,
     #[arg(long, help = "Read the text of special tokens, such as <|im_start|>, as those tokens")]
     pub(crate) special: bool,
+}
+
+/// A query, and documents to be ranked.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Texts")]
+pub(crate) struct RerankArgs {
+    /// The query
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) query: String,
+    /// A file with the documents, one in each line; '-', and without -f, standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// The most relevant ones alone, so many
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<NonZeroUsize>,
 }
 
 /// A text, or the user's turn of a conversation.
@@ -514,7 +532,12 @@ impl Cli {
             #[cfg(feature = "serve")]
             Some(Command::Serve(_)) => return None,
             Some(
-                Command::Suggest(_) | Command::Embed(_) | Command::Tokenize(_) | Command::Info(_) | Command::Manual(_),
+                Command::Suggest(_)
+                | Command::Embed(_)
+                | Command::Rerank(_)
+                | Command::Tokenize(_)
+                | Command::Info(_)
+                | Command::Manual(_),
             ) => return None,
         };
         let samples = matches!(select.latent, Some(LatentMode::Sample { .. }));
@@ -576,7 +599,7 @@ fn without_effect(matches: &ArgMatches) -> Option<String> {
     let unused: &[&[&str]] = match name {
         "manual" => &[&RUN, &["model", "json", "verbose"]],
         "tokenize" | "info" => &[&RUN, &["verbose"]],
-        "embed" => &[&["context_shift", "keep", "verbose", "draft", "plugin"], &CACHE],
+        "embed" | "rerank" => &[&["context_shift", "keep", "verbose", "draft", "plugin"], &CACHE],
         "score" => &[&["context_shift", "keep", "verbose", "draft"], &CACHE],
         "bench" => &[&["verbose"], &CACHE],
         "serve" => &[&["context_shift", "keep", "draft", "verbose"], &CACHE],

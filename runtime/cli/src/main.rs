@@ -1,4 +1,4 @@
-//! The `ollm-run` command: generate, chat, serve, score, embed, tokenize, measure, describe.
+//! The `ollm-run` command: generate, chat, serve, score, embed, rerank, tokenize, measure, describe.
 
 mod args;
 mod bench;
@@ -19,6 +19,7 @@ mod manual;
 mod output;
 mod probe;
 mod prompt;
+mod rerank;
 mod sampling;
 mod score;
 mod search;
@@ -56,6 +57,7 @@ fn run(mut cli: Cli) -> Result<()> {
         Some(Command::Suggest(args)) => suggest::run(&cli.machine, &args),
         Some(Command::Score(args)) => score::run(&cli.machine, &args),
         Some(Command::Embed(args)) => embed::run(&cli.machine, &args),
+        Some(Command::Rerank(args)) => rerank::run(&cli.machine, &args),
         Some(Command::Tokenize(args)) => tokenize::run(&cli.machine, &args),
         Some(Command::Bench(args)) => bench::run(&cli.machine, &args),
         Some(Command::Info(args)) => info::run(&cli.machine, &args),

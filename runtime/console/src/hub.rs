@@ -106,6 +106,18 @@ fn is_safe(name: &str) -> bool {
     !name.contains(char::is_control) && name.split('/').all(is_part)
 }
 
+/// Whether the folder of a model needs this file: it is one of the model itself, or in a folder of a
+/// module behind it or of its chat templates, or says what the model is for.
+#[cfg(any(feature = "download", test))]
+fn is_part(name: &str) -> bool {
+    const ENDS: [&str; 5] = [".json", ".safetensors", ".model", ".txt", ".jinja"];
+    let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let is_module = |kind: &&str| folder.ends_with(*kind) && !folder.contains('/');
+    let is_read =
+        folder.is_empty() || ["_Pooling", "_Dense", "additional_chat_templates"].iter().any(|it| is_module(&it));
+    name == "README.md" || is_read && ENDS.iter().any(|end| name.ends_with(end))
+}
+
 /// The GGUF file that is meant: the name itself, or the only one that has `wanted` in its name, as
 /// a whole word if there is such a name: `F16` is not `BF16`. Parts of a model in several files
 /// count by the first.
@@ -209,7 +221,7 @@ mod download {
     use hf_hub::{Cache, Repo, RepoType};
     use indicatif::ProgressBar;
 
-    use super::{HubError, Path, PathBuf, Reference, choose, is_safe, parts};
+    use super::{HubError, Path, PathBuf, Reference, choose, is_part, is_safe, parts};
     use crate::progress::bytes_bar;
 
     type Result<T> = std::result::Result<T, HubError>;
@@ -236,11 +248,10 @@ mod download {
     pub(super) fn folder(reference: &Reference) -> Result<PathBuf> {
         let hub = Hub::open(&reference.repository)?;
         let names = hub.names()?;
-        let ends = [".json", ".safetensors", ".model", ".txt", ".jinja"];
-        let is_part = |name: &&String| !name.contains('/') && ends.iter().any(|end| name.ends_with(end));
         let mut folder = None;
-        for name in names.iter().filter(is_part) {
-            folder = hub.fetch(name)?.parent().map(Path::to_owned);
+        for name in names.iter().filter(|name| is_part(name)) {
+            let path = hub.fetch(name)?;
+            folder = if name.contains('/') { folder } else { path.parent().map(Path::to_owned) };
         }
         folder.ok_or_else(|| HubError::Choice { repository: reference.repository.clone(), files: Vec::new() })
     }
@@ -284,8 +295,16 @@ mod download {
         fn local_names(&self) -> Option<Vec<String>> {
             let folder = self.cache.path().join(self.repo.folder_name());
             let commit = fs::read_to_string(folder.join("refs/main")).ok()?;
-            let files = fs::read_dir(folder.join("snapshots").join(commit.trim())).ok()?;
-            let names: Vec<String> = files.filter_map(|file| file.ok()?.file_name().into_string().ok()).collect();
+            let folder = folder.join("snapshots").join(commit.trim());
+            let list = |folder: &Path| -> Vec<String> {
+                let files = fs::read_dir(folder).into_iter().flatten();
+                files.filter_map(|file| file.ok()?.file_name().into_string().ok()).collect()
+            };
+            let mut names = list(&folder);
+            let inner =
+                |outer: &String| list(&folder.join(outer)).into_iter().map(move |name| format!("{outer}/{name}"));
+            let inner: Vec<String> = names.iter().flat_map(inner).collect();
+            names.extend(inner);
             (!names.is_empty()).then_some(names)
         }
 
@@ -411,6 +430,19 @@ mod tests {
             ["hf:", "hf:a", "hf:a/b/c", "hf:a/", "hf:../b", "hf:a/b:", "hf:a/b:../c", "hf:a/b:/c", "hf:a/b:c:d"]
         {
             assert_eq!(parse(wrong), Some(Err(HubError::Name(wrong.to_owned()))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_folder_of_a_model_has_its_modules_and_templates() {
+        for part in
+            ["config.json", "README.md", "1_Pooling/config.json", "2_Dense/model.safetensors", "model.safetensors"]
+        {
+            assert!(is_part(part), "{part}");
+        }
+        assert!(is_part("additional_chat_templates/rerank.jinja"));
+        for other in ["pytorch_model.bin", "onnx/config.json", "a/1_Pooling/config.json", "docs/README.md", "m.gguf"] {
+            assert!(!is_part(other), "{other}");
         }
     }
 

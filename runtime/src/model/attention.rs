@@ -1,7 +1,9 @@
 //! Attention: what mixes tokens by their keys and values.
 
 use crate::memory::OutOfMemory;
-use crate::ops::{AttentionParams, Exec, Queries, RopeTable, attend, for_each_row, rms_norm, rotate, sigmoid};
+use crate::ops::{
+    AttentionParams, Exec, Queries, RopeTable, attend, for_each_row, layer_norm, rms_norm, rotate, sigmoid,
+};
 
 use super::Model;
 use super::config::Config;
@@ -129,7 +131,7 @@ struct HeadLayout<'a> {
     dim: usize,
     /// Where they are, if they are rotated.
     rope: Option<&'a RopeTable>,
-    /// `[dim]` or `[heads * dim]`: see [`QkNorm`].
+    /// `[dim]`, or `[heads * dim]` of all together or of each head: see [`QkNorm`].
     norm: Option<&'a [f32]>,
     /// What each token's are multiplied by in the end; empty: 1.
     scales: &'a [f32],
@@ -140,14 +142,18 @@ fn place_heads(exec: &Exec, config: &Config, layout: HeadLayout<'_>, x: &mut [f3
     let HeadLayout { heads, dim, rope, norm, scales } = layout;
     let (isa, epsilon, family) = (exec.isa, config.norm_epsilon, &config.family);
     let norm_if = |kind: QkNorm| norm.filter(|_| family.qk_norm == kind);
-    let (token, before, after) = (norm_if(QkNorm::Token), norm_if(QkNorm::Heads), norm_if(QkNorm::RotatedHeads));
+    let (token, after) = (norm_if(QkNorm::Token), norm_if(QkNorm::RotatedHeads));
+    let (before, own) = (norm_if(QkNorm::Heads), norm_if(QkNorm::OwnHeads));
     for_each_row(&exec.pool, x, heads * dim, |i, heads| {
         if let Some(weight) = token {
             rms_norm(isa, heads, weight, epsilon);
         }
-        for head in heads.chunks_exact_mut(dim) {
+        for (head, number) in heads.chunks_exact_mut(dim).zip(0..) {
             if let Some(weight) = before {
                 rms_norm(isa, head, weight, epsilon);
+            }
+            if let Some(weights) = own {
+                layer_norm(isa, head, &weights[number * dim..][..dim], None, epsilon);
             }
             if let Some(rope) = rope {
                 rotate(head, rope, i, family.pairing);

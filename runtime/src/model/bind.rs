@@ -13,7 +13,7 @@ use super::name::{PLUGIN_PREFIX, Role, TensorName, split_layer};
 use super::schema::{self, TensorSpec};
 use super::tensor::{Tensor, values};
 use super::weights::{
-    Attention, DeltaNet, Dense, Experts, FeedForward, KeysValues, Layer, Linear, Mixer, Network, Norm,
+    Attention, Classifier, DeltaNet, Dense, Experts, FeedForward, KeysValues, Layer, Linear, Mixer, Network, Norm,
     PerLayerEmbedding, PerLayerInput, SharedExpert, ShortConvolution, Stack, Weights,
 };
 
@@ -28,20 +28,21 @@ impl Weights {
         let embedding_norm = config.family.embedding_norm.then(|| bound.norm(TensorName::new(Role::EmbeddingNorm)));
         let norm = config.family.output_norm.and_then(|role| bound.norm(TensorName::new(role)));
         let embedding = bound.matrix(TensorName::new(Role::Embedding))?;
-        let mut token_type = bound.vectors.remove(&TensorName::new(Role::TokenTypes));
-        if let Some(types) = &mut token_type {
-            types.truncate(config.hidden);
+        let mut token_types = bound.vectors.remove(&TensorName::new(Role::TokenTypes));
+        if let Some(types) = &mut token_types {
+            types.truncate(2 * config.hidden);
         }
         let positions = bound.vectors.remove(&TensorName::new(Role::PositionEmbedding));
         let dense = config.dense.iter().map(|dense| bound.linear(TensorName::new(dense.role)));
         let dense = dense.collect::<Result<_, _>>()?;
+        let classifier = config.classifier.as_ref().map(|_| bound.classifier()).transpose()?;
         let per_layer = config.per_layer.map(|_| bound.per_layer_embedding()).transpose()?;
         let head = match bound.matrices.remove(&TensorName::new(Role::Head)) {
             Some(head) => head,
             None => embedding.view(),
         };
         let (embedding_norm, head) = (embedding_norm.flatten(), config.causal.then_some(head));
-        Ok(Self { embedding, per_layer, token_type, positions, embedding_norm, layers, norm, dense, head })
+        Ok(Self { embedding, per_layer, token_types, positions, embedding_norm, layers, norm, dense, classifier, head })
     }
 }
 
@@ -133,6 +134,14 @@ impl<'a> Bound<'a> {
                 weight: weight.cut(range),
             }
         }))
+    }
+
+    /// The head for classification.
+    fn classifier(&mut self) -> Result<Classifier, ModelError> {
+        let dense = TensorName::new(Role::Classifier);
+        let dense = self.matrices.contains_key(&dense).then(|| self.linear(dense)).transpose()?;
+        let norm = self.norm(TensorName::new(Role::ClassifierNorm));
+        Ok(Classifier { dense, norm, output: self.linear(TensorName::new(Role::ClassifierOutput))? })
     }
 
     fn layer(&mut self, index: usize, config: &Config, layer: &LayerConfig) -> Result<Layer, ModelError> {

@@ -1,7 +1,7 @@
 //! The shape of a network, read from metadata and checked.
 
 use crate::gguf::{Array, Gguf, GgufError, Metadata, TensorInfo, Value};
-use crate::ops::{AttentionParams, KvHeads, Rotation};
+use crate::ops::{Activation, AttentionParams, KvHeads, Rotation};
 
 use super::error::ModelError;
 use super::experts::ExpertsConfig;
@@ -9,7 +9,7 @@ use super::family::{DefaultScales, FAMILIES, Family, NormKind, NormPlacement, Re
 use super::keys::{FamilyKeys, MAX_SIZE};
 use super::layer_kind::LayerKind;
 use super::name::{Role, TensorName};
-use super::pooling::{DenseConfig, Pooling};
+use super::pooling::{ClassifierConfig, DenseConfig, Pooling};
 use super::rope::{self, Rope, RopeFactors, RopeKeys};
 use super::tensor::vector;
 
@@ -139,6 +139,8 @@ pub struct Config {
     pub pooling: Pooling,
     /// The dense layers that what was pooled goes through.
     pub dense: Vec<DenseConfig>,
+    /// The head for classification, if the file has one.
+    pub classifier: Option<ClassifierConfig>,
 }
 
 /// How queries grow with their position: by `1 + scale ln(1 + floor(position / length))` (Llama 4,
@@ -192,6 +194,12 @@ impl Config {
         if has(config.family.ffn_norm) {
             config.norms = config.family.norms;
         }
+        // A head for classification may be there without a word.
+        if let Some(labels) = gguf.tensor(&TensorName::new(Role::ClassifierOutput).to_string()) {
+            config.classifier.get_or_insert_with(|| ClassifierConfig::unnamed(labels.rows()));
+            let keys = FamilyKeys::new(gguf.metadata(), config.family.name);
+            config.pooling = keys.pooling(config.family, config.family.classifier.pooling())?;
+        }
         // It fuses, or does not, the matrices of any family.
         config.fused_attention = has(Role::FusedQueryKeyValue);
         config.divide_ropes(gguf, file)?;
@@ -205,6 +213,7 @@ impl Config {
         let family = FAMILIES.iter().find(|family| family.name == name);
         let family = *family.ok_or_else(|| ModelError::UnknownArchitecture(name.to_owned()))?;
         let keys = FamilyKeys::new(metadata, family.name);
+        let family = keys.with_activation(family)?;
         let hidden = keys.size("embedding_length")?;
         let heads = keys.size("attention.head_count")?;
         let [head_dim, sliding_head_dim] = keys.head_dims(hidden, heads)?;
@@ -272,8 +281,9 @@ impl Config {
             query_temperature: keys.query_temperature()?,
             attention_softcap: keys.softcap("attn_logit_softcapping", family.attention_softcap)?,
             logit_softcap: keys.softcap("final_logit_softcapping", family.logit_softcap)?,
-            pooling: keys.pooling()?,
+            pooling: keys.pooling(family, Pooling::Mean)?,
             dense: keys.dense_layers(hidden)?,
+            classifier: keys.classifier()?,
         };
         keys.refuse_others(&rope::NAMES)?;
         Ok(config)
@@ -431,6 +441,19 @@ impl FamilyKeys<'_> {
         Ok(counts)
     }
 
+    /// The family with the activation function that the file names, as those of `ModernBERT` do.
+    fn with_activation(&self, family: Family) -> Result<Family, ModelError> {
+        const NAME: &str = "hidden_activation";
+        if !family.named_activation {
+            return Ok(family);
+        }
+        match self.opt_str(NAME)? {
+            None | Some("gelu") => Ok(family),
+            Some("silu") => Ok(Family { activation: Activation::Silu, ..family }),
+            Some(other) => Err(ModelError::Unsupported { key: self.key(NAME), value: other.to_owned() }),
+        }
+    }
+
     fn epsilon(&self, family: Family) -> Result<f32, ModelError> {
         let name = match family.norm {
             NormKind::Rms => "attention.layer_norm_rms_epsilon",
@@ -556,8 +579,7 @@ impl FamilyKeys<'_> {
             Some(_) => self.opt_u32(NAME)?.unwrap_or(0) as usize,
             None => family.full_attention_interval,
         };
-        let is_full = |layer: usize| every > 0 && layer % every == every - 1;
-        Ok((0..layers).map(|layer| window.is_some() && !is_full(layer)).collect())
+        Ok((0..layers).map(|layer| window.is_some() && family.slides(layer, every)).collect())
     }
 
     /// The rope of layers that see all positions, and that of those with a window.

@@ -20,6 +20,10 @@ pub struct Family {
     pub token_types: bool,
     /// Embeddings are normalized before the first layer: [`Role::EmbeddingNorm`].
     pub embedding_norm: bool,
+    /// The input of the first attention is the norm of embeddings: it has no norm of its own.
+    pub bare_first_attention: bool,
+    /// What a head for classification computes, if the file has one.
+    pub classifier: ClassifierRule,
     /// Which elements of a head rotate together.
     pub pairing: RopePairing,
     /// Which layers have rope.
@@ -57,6 +61,8 @@ pub struct Family {
     pub recurrent: Option<RecurrentKind>,
     /// The activation function of the feed-forward network.
     pub activation: Activation,
+    /// Files may name another activation.
+    pub named_activation: bool,
     /// The activation is that of a gate, which multiplies what another matrix gives.
     pub gated: bool,
     /// The gate and what it multiplies are one matrix of the file, [`Role::FfnUp`].
@@ -72,6 +78,8 @@ pub struct Family {
     /// The interval of layers with full attention among sliding ones, unless the file says
     /// otherwise; 0: every layer slides.
     pub full_attention_interval: usize,
+    /// The first layer of each interval has full attention, not the last one.
+    pub full_attention_first: bool,
     /// Whether sliding layers have a rope of their own, without the scaling of the other layers.
     pub sliding_rope: bool,
     /// The base of that rope where the file does not say; `None`: that of the other layers.
@@ -114,6 +122,18 @@ pub enum SharedRule {
     Gated,
 }
 
+/// What a head for classification computes of the hidden states of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClassifierRule {
+    /// Of the last token: the labels.
+    Last,
+    /// Of the first token: a dense layer and tanh, if the file has it, then the labels (BERT).
+    First,
+    /// Of the mean: a dense layer, GELU and a norm, if the file has them, then the labels
+    /// (`ModernBERT`).
+    Mean,
+}
+
 /// Which layers have rope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RopeLayers {
@@ -146,6 +166,8 @@ pub enum QkNorm {
     None,
     /// Each head is normalized, before rope.
     Heads,
+    /// Each head is normalized, before rope, with weights of its own, if the file has them.
+    OwnHeads,
     /// Each head is normalized, after rope.
     RotatedHeads,
     /// All heads of a token are normalized together, before rope.
@@ -174,6 +196,14 @@ pub enum NormPlacement {
     Parallel,
     /// After each of the two sums: `x = norm(x + f(x))` (post-norm, as in the first transformers).
     AfterSum,
+}
+
+impl Family {
+    /// Whether a layer is sliding, where one of each interval has full attention; 0: none has.
+    pub const fn slides(&self, layer: usize, interval: usize) -> bool {
+        let full = if self.full_attention_first { 0 } else { interval.wrapping_sub(1) };
+        interval == 0 || layer % interval != full
+    }
 }
 
 impl NormPlacement {
@@ -214,6 +244,8 @@ const LLAMA: Family = Family {
     learned_positions: false,
     token_types: false,
     embedding_norm: false,
+    bare_first_attention: false,
+    classifier: ClassifierRule::Last,
     pairing: RopePairing::Adjacent,
     rope: RopeLayers::All,
     attention_bias: false,
@@ -231,6 +263,7 @@ const LLAMA: Family = Family {
     output_norm: Some(Role::OutputNorm),
     recurrent: None,
     activation: Activation::Silu,
+    named_activation: false,
     gated: true,
     fused_gate: false,
     experts: None,
@@ -238,6 +271,7 @@ const LLAMA: Family = Family {
     divided_logits: false,
     scales: None,
     full_attention_interval: 0,
+    full_attention_first: false,
     sliding_rope: false,
     sliding_rope_base: None,
     attention_scale: None,
@@ -271,6 +305,7 @@ const BERT: Family = Family {
     learned_positions: true,
     token_types: true,
     embedding_norm: true,
+    classifier: ClassifierRule::First,
     rope: RopeLayers::None,
     norms: NormPlacement::AfterSum,
     output_norm: None,
@@ -312,7 +347,6 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         name: "qwen2moe",
-        attention_bias: true,
         experts: Some(ExpertRules { normalized: false, shared: SharedRule::Gated, ..EXPERTS }),
         ..HALVES
     },
@@ -392,7 +426,7 @@ pub const FAMILIES: &[Family] = &[
         scales: Some(DefaultScales { embedding: 12.0, depth: 1.4, base_hidden: 256.0 }),
         ..LLAMA
     },
-    Family { name: "stablelm", ..LAYER_NORM },
+    Family { name: "stablelm", qk_norm: QkNorm::OwnHeads, ..LAYER_NORM },
     Family { name: "starcoder2", activation: Activation::Gelu, gated: false, ..LAYER_NORM },
     Family { name: "nemotron", activation: Activation::ReluSquared, gated: false, ..LAYER_NORM },
     Family {
@@ -414,5 +448,22 @@ pub const FAMILIES: &[Family] = &[
         activation: Activation::Silu,
         gated: true,
         ..BERT
+    },
+    Family {
+        name: "modern-bert",
+        causal: false,
+        embedding_norm: true,
+        bare_first_attention: true,
+        classifier: ClassifierRule::Mean,
+        fused_attention: true,
+        fused_gate: true,
+        norm: NormKind::Layer,
+        activation: Activation::GeluErf,
+        named_activation: true,
+        full_attention_interval: 3,
+        full_attention_first: true,
+        sliding_rope: true,
+        sliding_rope_base: Some(10_000.0),
+        ..HALVES
     },
 ];

@@ -86,10 +86,15 @@ fn embed(exec: &Exec, model: &Model, tokens: &[u32], parts: &[Part<'_>], s: &mut
     for_each_row(&exec.pool, &mut s.x, hidden, |i, x| {
         model.embed(tokens[i], x);
         scale(x, config.embedding_scale);
-        if let Some(segment) = &weights.token_type {
-            add(x, segment);
-        }
     });
+    if let Some(segments) = &weights.token_types {
+        let is_second =
+            parts.iter().flat_map(|part| (part.first..).take(part.tokens.len()).map(|at| at >= part.second));
+        for (x, is_second) in s.x.chunks_exact_mut(hidden).zip(is_second) {
+            // A file may have one kind of segments.
+            add(x, segments.chunks_exact(hidden).take(1 + usize::from(is_second)).last().unwrap_or_default());
+        }
+    }
     if let Some(table) = &weights.positions {
         let positions = parts.iter().flat_map(|part| (part.first..).take(part.tokens.len()));
         for (x, position) in s.x.chunks_exact_mut(hidden).zip(positions) {

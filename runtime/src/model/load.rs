@@ -64,7 +64,8 @@ impl Weights {
         let stacks = self.layers.iter().flat_map(Layer::stacks).map(|stack| &stack.weight);
         let projection = self.per_layer.as_ref().map(|it| &it.projection);
         let layers = self.layers.iter().flat_map(Layer::matrices).map(|matrix| &matrix.weight).chain(stacks);
-        let dense = self.dense.iter().map(|dense| &dense.weight);
+        let classifier = self.classifier.iter().flat_map(|it| it.dense.iter().chain([&it.output]));
+        let dense = self.dense.iter().chain(classifier).map(|dense| &dense.weight);
         layers.chain(projection).chain(dense).chain(&self.head)
     }
 
@@ -77,7 +78,8 @@ impl Weights {
         }
         let threads = if options.threads == 0 { cpu::cores() } else { cpu::check_threads(options.threads)? };
         let projection = self.per_layer.as_mut().map(|it| &mut it.projection);
-        let dense = self.dense.iter_mut().map(|dense| &mut dense.weight);
+        let classifier = self.classifier.iter_mut().flat_map(|it| it.dense.iter_mut().chain([&mut it.output]));
+        let dense = self.dense.iter_mut().chain(classifier).map(|dense| &mut dense.weight);
         let tensors = self.layers.iter_mut().flat_map(Layer::tensors_mut).chain(projection);
         let mut tensors =
             tensors.chain(dense).chain(&mut self.head).filter(|tensor| tensor.packed_size() > 0).peekable();

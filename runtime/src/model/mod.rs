@@ -38,8 +38,8 @@ pub use config::{BATCH, Config, LayerConfig, QueryTemperature};
 pub use error::ModelError;
 pub use experts::{ExpertsConfig, Gating, SharedConfig};
 pub use family::{
-    DefaultScales, ExpertRules, FAMILIES, Family, NormKind, NormPlacement, QkNorm, RecurrentKind, RopeLayers,
-    SharedRule,
+    ClassifierRule, DefaultScales, ExpertRules, FAMILIES, Family, NormKind, NormPlacement, QkNorm, RecurrentKind,
+    RopeLayers, SharedRule,
 };
 pub use fingerprint::{FINETUNE_KEY, fingerprint, weights_fingerprint};
 pub use forward::{forward, head};
@@ -47,13 +47,13 @@ pub use layer_kind::{DeltaNetConfig, LayerKind};
 pub use load::{LoadOptions, LoadProgress};
 pub use name::{PLUGIN_PREFIX, Role, TensorName, split_layer};
 pub use pass::{Part, Stage, Watch};
-pub use pooling::{DenseConfig, Pooling};
+pub use pooling::{ClassifierConfig, DenseConfig, Pooling};
 pub use rope::Rope;
 pub use schema::TensorSpec;
 pub use state::{Scratch, State};
 pub use tensor::{Tensor, vector};
 pub use weights::{
-    Attention, DeltaNet, Dense, Experts, FeedForward, KeysValues, Layer, Linear, Mixer, Network, Norm,
+    Attention, Classifier, DeltaNet, Dense, Experts, FeedForward, KeysValues, Layer, Linear, Mixer, Network, Norm,
     PerLayerEmbedding, PerLayerInput, SharedExpert, ShortConvolution, Stack, Weights,
 };
 

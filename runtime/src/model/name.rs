@@ -54,6 +54,12 @@ roles! {
     Dense2 = "dense_2";
     /// The second one.
     Dense3 = "dense_3";
+    /// The dense layer of a head for classification, `[hidden][hidden]`.
+    Classifier = "cls";
+    /// The norm behind it, `[hidden]`.
+    ClassifierNorm = "cls.norm";
+    /// What gives the logits of its labels, `[labels][hidden]`.
+    ClassifierOutput = "cls.output";
     /// What each rope frequency is divided by, `[rope pairs]`: Llama 3.1.
     RopeFactors = "rope_freqs";
     /// The same in contexts that are longer than the original one, `[rope pairs]`: `LongRoPE`.
@@ -71,9 +77,11 @@ roles! {
     /// Queries, keys and values in one matrix, `[(heads + 2 * kv_heads) * head_dim][hidden]`: phi3;
     /// of a gated delta net `[(2 * key heads + value heads) * head_dim][hidden]`.
     FusedQueryKeyValue = "attn_qkv";
-    /// The norm of each query head, `[head_dim]`, or of all of them, `[heads * head_dim]`.
+    /// The norm of each query head, `[head_dim]` or `[heads][head_dim]`, or of all of them,
+    /// `[heads * head_dim]`.
     QueryNorm = "attn_q_norm";
-    /// The norm of each key head, `[head_dim]`, or of all of them, `[kv_heads * head_dim]`.
+    /// The norm of each key head, `[head_dim]` or `[kv_heads][head_dim]`, or of all of them,
+    /// `[kv_heads * head_dim]`.
     KeyNorm = "attn_k_norm";
     /// The score of nothing of each query head, `[heads]`: gpt-oss.
     AttentionSinks = "attn_sinks";

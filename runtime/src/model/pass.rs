@@ -54,6 +54,8 @@ pub struct Part<'a> {
     pub tokens: &'a [u32],
     /// The position of the first of them.
     pub first: usize,
+    /// The position of the first token of the second segment, beyond all tokens if there is none.
+    pub second: usize,
     /// How many of the last tokens may be taken back: recurrent layers have a checkpoint before
     /// each.
     pub drafted: usize,

@@ -1,8 +1,16 @@
 //! How the hidden states of a text become its embedding.
 
+use crate::gguf::{Array, GgufError, Value};
+
 use super::error::ModelError;
-use super::keys::FamilyKeys;
+use super::family::{ClassifierRule, Family};
+use super::keys::{FamilyKeys, MAX_SIZE};
 use super::name::Role;
+
+/// The key of the pooling, and what it is where a head for classification follows, as llama.cpp
+/// numbers it.
+const POOLING: &str = "pooling_type";
+const RANK: u32 = 4;
 
 /// How the hidden states of a text become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +34,40 @@ pub struct DenseConfig {
     pub outputs: usize,
 }
 
+/// A head for classification: a score for each label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassifierConfig {
+    /// Labels, at least one.
+    pub labels: usize,
+    /// The label whose score is the relevance of a document to a query.
+    pub relevant: usize,
+}
+
+impl ClassifierConfig {
+    /// A head of labels without names.
+    pub(super) const fn unnamed(labels: usize) -> Self {
+        Self { labels, relevant: 0 }
+    }
+}
+
 impl FamilyKeys<'_> {
+    /// The head for classification that the file names: by its labels, or by the pooling alone.
+    pub(super) fn classifier(&self) -> Result<Option<ClassifierConfig>, ModelError> {
+        const LABELS: &str = "classifier.output_labels";
+        let labels = match self.get(LABELS) {
+            None if self.opt_u32(POOLING)? == Some(RANK) => return Ok(Some(ClassifierConfig::unnamed(1))),
+            None => return Ok(None),
+            Some(Value::Array(Array::String(labels))) => labels,
+            Some(other) => {
+                let (key, found) = (self.key(LABELS), other.describe());
+                return Err(GgufError::WrongType { key, expected: "a list of texts", found }.into());
+            }
+        };
+        self.require(LABELS, labels.len(), (1..=MAX_SIZE).contains(&labels.len()), "a list of 1 to 1048576")?;
+        let relevant = labels.iter().position(|label| label.eq_ignore_ascii_case("yes")).unwrap_or(0);
+        Ok(Some(ClassifierConfig { labels: labels.len(), relevant }))
+    }
+
     /// The dense layers behind the pooling of hidden states of this size: those whose sizes the
     /// file names.
     pub(super) fn dense_layers(&self, hidden: usize) -> Result<Vec<DenseConfig>, ModelError> {
@@ -41,15 +82,27 @@ impl FamilyKeys<'_> {
         Ok(layers)
     }
 
-    /// The pooling that the file was trained with; the mean, where it says none.
-    pub(super) fn pooling(&self) -> Result<Pooling, ModelError> {
-        const NAME: &str = "pooling_type";
-        // As llama.cpp numbers them; 4 is a score of a pair of texts, by a head of its own.
-        match self.opt_u32(NAME)? {
-            None | Some(0 | 1) => Ok(Pooling::Mean),
+    /// The pooling that the file was trained with; `missing` where it says none. Where it says that a
+    /// score is wanted, it is the family's before a head for classification.
+    pub(super) fn pooling(&self, family: Family, missing: Pooling) -> Result<Pooling, ModelError> {
+        match self.opt_u32(POOLING)? {
+            None => Ok(missing),
+            Some(0 | 1) => Ok(Pooling::Mean),
             Some(2) => Ok(Pooling::Cls),
             Some(3) => Ok(Pooling::Last),
-            Some(kind) => Err(ModelError::Unsupported { key: self.key(NAME), value: kind.to_string() }),
+            Some(RANK) => Ok(family.classifier.pooling()),
+            Some(kind) => Err(ModelError::Unsupported { key: self.key(POOLING), value: kind.to_string() }),
+        }
+    }
+}
+
+impl ClassifierRule {
+    /// How hidden states are pooled before the head.
+    pub const fn pooling(self) -> Pooling {
+        match self {
+            Self::Last => Pooling::Last,
+            Self::First => Pooling::Cls,
+            Self::Mean => Pooling::Mean,
         }
     }
 }
@@ -57,7 +110,8 @@ impl FamilyKeys<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gguf::{Metadata, Value};
+    use crate::gguf::Metadata;
+    use crate::model::FAMILIES;
 
     #[test]
     fn the_file_says_how_states_are_pooled() {
@@ -66,12 +120,14 @@ mod tests {
             if let Some(kind) = kind {
                 metadata.insert("qwen3.pooling_type".to_owned(), Value::U32(kind)).unwrap();
             }
-            FamilyKeys::new(&metadata, "qwen3").pooling()
+            let family = FAMILIES.iter().find(|family| family.name == "qwen3").unwrap();
+            FamilyKeys::new(&metadata, "qwen3").pooling(*family, Pooling::Mean)
         };
         for (kind, pooling) in [(None, Pooling::Mean), (Some(1), Pooling::Mean), (Some(2), Pooling::Cls)] {
             assert_eq!(read(kind).unwrap(), pooling);
         }
         assert_eq!(read(Some(3)).unwrap(), Pooling::Last);
-        assert!(matches!(read(Some(4)), Err(ModelError::Unsupported { .. })));
+        assert_eq!(read(Some(4)).unwrap(), Pooling::Last);
+        assert!(matches!(read(Some(5)), Err(ModelError::Unsupported { .. })));
     }
 }

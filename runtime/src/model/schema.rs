@@ -9,6 +9,7 @@ use super::experts::{ExpertsConfig, SharedConfig};
 use super::family::{NormPlacement, QkNorm};
 use super::layer_kind::{DeltaNetConfig, LayerKind};
 use super::name::{Role, TensorName};
+use super::pooling::ClassifierConfig;
 
 /// A tensor of a backbone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +36,9 @@ impl TensorSpec {
             && !matches!(self.name.role, Role::ConvolutionKernel | Role::DeltaKernel)
     }
 
-    /// Whether it is a small table of vectors that are added to embeddings: they stay as they are.
+    /// Whether it is a small table of vectors, which is no matrix of a matmul: it stays as it is.
     pub(super) fn is_table(&self) -> bool {
-        matches!(self.name.role, Role::TokenTypes | Role::PositionEmbedding)
+        matches!(self.name.role, Role::TokenTypes | Role::PositionEmbedding | Role::QueryNorm | Role::KeyNorm)
     }
 
     fn optional(role: Role, shape: &[usize]) -> Self {
@@ -72,14 +73,27 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
             LayerKind::GatedDeltaNet(shape) => delta_net(config, shape),
         };
         let parts = [mixer, feed_forward(config, layer), layer_end(config)];
-        all.extend(parts.into_iter().flatten().map(|mut spec| {
+        let is_bare = config.family.bare_first_attention && index == 0;
+        let parts = parts.into_iter().flatten().filter(|spec| !is_bare || spec.name.role != Role::AttentionNorm);
+        all.extend(parts.map(|mut spec| {
             spec.name.layer = Some(index);
             spec
         }));
     }
     all.extend(config.family.output_norm.into_iter().flat_map(|role| norm(config, role)));
     all.extend(config.dense.iter().flat_map(|dense| linear(dense.role, [dense.outputs, dense.inputs], false)));
+    all.extend(config.classifier.iter().flat_map(|it| classifier(config, it)));
     all.push(TensorSpec::optional(Role::Head, &[vocab, hidden]));
+    all
+}
+
+/// A head for classification.
+fn classifier(config: &Config, classifier: &ClassifierConfig) -> Vec<TensorSpec> {
+    let hidden = config.hidden;
+    let dense = linear(Role::Classifier, [hidden, hidden], false).map(|spec| TensorSpec { optional: true, ..spec });
+    let mut all = dense.to_vec();
+    all.push(TensorSpec::optional(Role::ClassifierNorm, &[hidden]));
+    all.extend(linear(Role::ClassifierOutput, [classifier.labels, hidden], false));
     all
 }
 
@@ -122,6 +136,11 @@ fn attention(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
         QkNorm::None => None,
         QkNorm::Heads | QkNorm::RotatedHeads => Some([layer.head_dim; 2]),
         QkNorm::Token => Some([queries, keys]),
+        QkNorm::OwnHeads => {
+            all.push(TensorSpec::optional(Role::QueryNorm, &[layer.heads, layer.head_dim]));
+            all.push(TensorSpec::optional(Role::KeyNorm, &[layer.kv_heads, layer.head_dim]));
+            None
+        }
     };
     if let Some([query, key]) = widths {
         all.push(TensorSpec::new(Role::QueryNorm, &[query]));
@@ -299,6 +318,7 @@ mod tests {
         assert_eq!(spec(&config("olmo2"), "blk.0.attn_norm.weight"), None);
         assert_eq!(spec(&config("olmo2"), "blk.0.attn_k_norm.weight"), Some((vec![16], false)));
         assert_eq!(spec(&config("seed_oss"), "blk.0.post_attention_norm.weight"), Some((vec![64], false)));
+        assert_eq!(spec(&config("stablelm"), "blk.0.attn_q_norm.weight"), Some((vec![4, 8], true)));
         assert_eq!(spec(&config("starcoder2"), "blk.0.ffn_norm.bias"), Some((vec![64], false)));
         assert_eq!(spec(&config("starcoder2"), "blk.0.ffn_gate.weight"), None);
         assert_eq!(spec(&config("cohere2"), "blk.0.ffn_norm.weight"), None);
@@ -462,6 +482,24 @@ mod tests {
         let nomic = config("nomic-bert");
         assert_eq!(spec(&nomic, "position_embd.weight"), None);
         assert_eq!(spec(&nomic, "blk.0.attn_qkv.weight"), Some((vec![64, 64], false)));
+        let modern =
+            with("modern-bert", &[("attention.sliding_window", Value::U32(8)), ("block_count", Value::U32(4))]);
+        let slides: Vec<bool> = modern.layers.iter().map(|layer| layer.is_sliding).collect();
+        assert_eq!((slides, modern.causal), (vec![false, true, true, false], false));
+        assert_eq!(spec(&modern, "blk.0.attn_norm.weight"), None);
+        assert_eq!(spec(&modern, "blk.1.attn_norm.weight"), Some((vec![64], false)));
+        assert_eq!(spec(&modern, "blk.1.attn_norm.bias"), None);
+        assert_eq!(spec(&modern, "blk.0.ffn_up.weight"), Some((vec![192, 64], false)));
+        assert_eq!(spec(&modern, "cls.output.weight"), None);
+        let labels = ("classifier.output_labels", Value::from(vec!["no".to_owned(), "Yes".to_owned()]));
+        let ranking = with("bert", &[labels.clone(), ("pooling_type", Value::U32(4))]);
+        assert_eq!(ranking.classifier.as_ref().map(|it| (it.labels, it.relevant)), Some((2, 1)));
+        assert_eq!(spec(&ranking, "cls.output.weight"), Some((vec![2, 64], false)));
+        assert_eq!(spec(&ranking, "cls.weight"), Some((vec![64, 64], true)));
+        let none = ("classifier.output_labels", Value::from(Vec::<String>::new()));
+        assert!(matches!(read("bert", &[none]), Err(ModelError::InvalidValue { .. })));
+        let other = ("hidden_activation", Value::from("relu"));
+        assert!(matches!(read("modern-bert", &[other]), Err(ModelError::Unsupported { .. })));
         let sizes = [("dense_2_feat_in", 64), ("dense_2_feat_out", 32)].map(|(key, size)| (key, Value::U32(size)));
         let gemma = with("gemma-embedding", &sizes);
         assert_eq!((gemma.causal, gemma.embedding_width()), (false, 32));

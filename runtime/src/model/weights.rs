@@ -204,6 +204,17 @@ pub struct PerLayerInput {
     pub post_norm: Norm,
 }
 
+/// The weights of a head for classification: see [`ClassifierRule`](super::ClassifierRule).
+#[derive(Debug)]
+pub struct Classifier {
+    /// `[hidden][hidden]`, where the file has it.
+    pub dense: Option<Linear>,
+    /// The norm of what that gives, where the file has it.
+    pub norm: Option<Norm>,
+    /// `[labels][hidden]`
+    pub output: Linear,
+}
+
 /// A matrix, and what is added to its outputs.
 #[derive(Debug)]
 pub struct Linear {
@@ -319,8 +330,8 @@ pub struct Weights {
     pub embedding: Tensor,
     /// The per-layer embeddings, if there are such.
     pub per_layer: Option<PerLayerEmbedding>,
-    /// What tokens have of their segment, `[hidden]`, where the file has it.
-    pub token_type: Option<Vec<f32>>,
+    /// What tokens have of their segment, `[1 or 2][hidden]`, where the file has it.
+    pub token_types: Option<Vec<f32>>,
     /// What tokens have of their position, `[context][hidden]`, where the family has it.
     pub positions: Option<Vec<f32>>,
     /// The norm of embeddings, where the family has it.
@@ -331,6 +342,8 @@ pub struct Weights {
     pub norm: Option<Norm>,
     /// The dense layers that an embedding goes through after the pooling.
     pub dense: Vec<Linear>,
+    /// The head for classification, where the file has it.
+    pub classifier: Option<Classifier>,
     /// `[vocab][hidden]`; the embedding, where they are tied. None where attention is
     /// bidirectional: there is no next token.
     pub head: Option<Tensor>,

@@ -1,8 +1,9 @@
-//! Embeddings: one vector for a text.
+//! Embeddings: one vector for a text; and scores of its labels, or of a pair of texts.
 
 use crate::memory;
-use crate::model::Pooling;
-use crate::ops::{MatmulOp, Quantized, add, matmul};
+use crate::model::{ClassifierRule, Linear, Model, Pooling};
+use crate::ops::{Activation, Exec, MatmulOp, Quantized, activate, add, layer_norm, matmul, soft_cap, softmax};
+use crate::tokenizer::TextPair;
 
 use super::error::SessionError;
 use super::state::Session;
@@ -48,6 +49,61 @@ impl Session {
         Ok(embedding)
     }
 
+    /// The logits that the model's head for classification gives the labels of a pair of texts, or of
+    /// a text that is all of the first segment: `[labels]`. The session holds afterwards what it
+    /// holds after [`Session::embed`].
+    ///
+    /// # Errors
+    /// [`SessionError::NoClassifier`], or as [`Session::embed`].
+    pub fn classify(&mut self, pair: &TextPair) -> Result<Vec<f32>> {
+        self.classify_watched(pair, &mut || {})
+    }
+
+    fn classify_watched(&mut self, pair: &TextPair, between: &mut dyn FnMut()) -> Result<Vec<f32>> {
+        let model = self.model().clone();
+        let weights = model.weights().classifier.as_ref().ok_or(SessionError::NoClassifier)?;
+        self.sequence.second = pair.second;
+        let pooled = self.pooled(&pair.tokens, None, between);
+        self.sequence.second = usize::MAX;
+        let (mut x, config) = (pooled?, model.config());
+        let exec = &mut self.sequence.machine.exec;
+        if let Some(dense) = &weights.dense {
+            x = through(exec, &model, dense, &x)?;
+            match config.family.classifier {
+                ClassifierRule::Mean => activate(exec.isa, Activation::GeluErf, &mut x),
+                // The hyperbolic tangent is a soft-cap of 1.
+                ClassifierRule::First | ClassifierRule::Last => soft_cap(exec.isa, &mut x, 1.0),
+            }
+        }
+        if let Some(norm) = &weights.norm {
+            layer_norm(exec.isa, &mut x, &norm.weight, norm.bias.as_deref(), config.norm_epsilon);
+        }
+        through(exec, &model, &weights.output, &x)
+    }
+
+    /// How relevant the document of a pair is to its query: the logit of a model with one label, as
+    /// it was trained; of one with several the probability of the label `yes`, or of the first.
+    ///
+    /// # Errors
+    /// As [`Session::classify`].
+    pub fn rank(&mut self, pair: &TextPair) -> Result<f32> {
+        self.rank_watched(pair, &mut || {})
+    }
+
+    /// As [`Session::rank`]; `between` is called behind each batch of tokens, so that others go on
+    /// while a long text is read.
+    ///
+    /// # Errors
+    /// As [`Session::classify`].
+    pub fn rank_watched(&mut self, pair: &TextPair, between: &mut dyn FnMut()) -> Result<f32> {
+        let mut logits = self.classify_watched(pair, between)?;
+        if logits.len() > 1 {
+            softmax(self.sequence.machine.exec.isa, &mut logits);
+        }
+        let relevant = self.sequence.config().classifier.as_ref().map_or(0, |classifier| classifier.relevant);
+        Ok(logits[relevant])
+    }
+
     /// The hidden states of a text, pooled: `[hidden]`.
     fn pooled(&mut self, tokens: &[u32], pooling: Option<Pooling>, between: &mut dyn FnMut()) -> Result<Vec<f32>> {
         if tokens.is_empty() {
@@ -86,15 +142,20 @@ impl Session {
         let model = self.model().clone();
         let exec = &mut self.sequence.machine.exec;
         for layer in &model.weights().dense {
-            let matrix = model.matrix(&layer.weight);
-            let (mut scratch, mut out) = (Quantized::default(), memory::filled(0.0, matrix.rows())?);
-            scratch.reserve(1, matrix.cols())?;
-            matmul(exec, &x, matrix.cols(), &mut scratch, &mut [MatmulOp { matrix, out: &mut out }]);
-            if let Some(bias) = &layer.bias {
-                add(&mut out, bias);
-            }
-            x = out;
+            x = through(exec, &model, layer, &x)?;
         }
         Ok(x)
     }
+}
+
+/// What a layer gives of one vector.
+fn through(exec: &mut Exec, model: &Model, layer: &Linear, x: &[f32]) -> Result<Vec<f32>> {
+    let matrix = model.matrix(&layer.weight);
+    let (mut scratch, mut out) = (Quantized::default(), memory::filled(0.0, matrix.rows())?);
+    scratch.reserve(1, matrix.cols())?;
+    matmul(exec, x, matrix.cols(), &mut scratch, &mut [MatmulOp { matrix, out: &mut out }]);
+    if let Some(bias) = &layer.bias {
+        add(&mut out, bias);
+    }
+    Ok(out)
 }

@@ -34,6 +34,8 @@ pub enum SessionError {
     Empty,
     /// The model has bidirectional attention: it reads a text as a whole, and continues none.
     Bidirectional,
+    /// Labels were asked for, but the model has no head for classification.
+    NoClassifier,
     /// Latents were asked for, but there is no plugin.
     NoPlugin,
     /// A value was asked for, but the plugin has no value head.
@@ -121,6 +123,11 @@ impl fmt::Display for SessionError {
                 f,
                 "the model has bidirectional attention and generates no text: ask it for embeddings \
                  (`ollm-run embed`, POST /v1/embeddings), or use a causal model"
+            ),
+            Self::NoClassifier => write!(
+                f,
+                "the model has no head for classification: documents are ranked by a reranker, a file with cls.output \
+                 (`ollm-convert import` writes it from a model ForSequenceClassification)"
             ),
             Self::NoPlugin => write!(f, "latents need a plugin: name a plugin file"),
             Self::NoValue => write!(f, "the plugin has no value head: name one that was trained with it"),

@@ -339,13 +339,14 @@ fn run(scratch: &mut Scratch, members: &mut [Member<'_>], counts: &[usize]) -> R
     let Some(model) = members.first().map(|member| Arc::clone(&member.sequence.model)) else { return Ok(Vec::new()) };
     let (mut parts, mut paces, mut computing) = (Vec::new(), Vec::new(), None);
     for (i, (member, &count)) in members.iter_mut().zip(counts).enumerate() {
-        let Sequence { state, tokens, position, machine, adapters, speculation, .. } = &mut *member.sequence;
+        let Sequence { state, tokens, position, machine, adapters, speculation, second, .. } = &mut *member.sequence;
         computing.get_or_insert((&mut machine.exec, machine.threads));
         if count > 0 {
             let drafted = (*position + count).saturating_sub(tokens.len());
             let with_draft = speculation.as_ref().filter(|_| drafted > 0);
             let tokens = with_draft.map_or(&tokens[*position..], Speculation::tokens);
-            parts.push(Part { state, tokens: &tokens[..count], first: *position, drafted, adapters });
+            let tokens = &tokens[..count];
+            parts.push(Part { state, tokens, first: *position, second: *second, drafted, adapters });
             paces.push((i, &mut machine.pace, false));
         }
     }

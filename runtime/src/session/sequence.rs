@@ -44,6 +44,8 @@ pub(super) struct Sequence {
     pub(super) meter: Meter,
     /// What is added to the backbone's matrices.
     pub(super) adapters: Vec<Adapted>,
+    /// The position of the first token of the second segment, beyond all tokens if there is none.
+    pub(super) second: usize,
     /// What guesses the tokens to come.
     pub(super) speculation: Option<Speculation>,
 }

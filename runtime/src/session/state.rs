@@ -92,6 +92,7 @@ impl Session {
             dropped: 0,
             meter: Meter::default(),
             adapters: Vec::new(),
+            second: usize::MAX,
             speculation: None,
         };
         Ok(Self { sequence, latent_state: LatentState::default(), buffers: Buffers::default() })
@@ -122,6 +123,7 @@ impl Session {
             dropped: self.sequence.dropped,
             meter: Meter::default(),
             adapters: self.sequence.adapters.clone(),
+            second: usize::MAX,
             speculation: None,
         };
         Ok(Self { sequence, latent_state: self.latent_state, buffers: Buffers::default() })

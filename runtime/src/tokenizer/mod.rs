@@ -30,6 +30,7 @@ mod merges;
 mod normalizer;
 #[cfg(any(test, feature = "tokenizer-json"))]
 mod oniguruma;
+mod pair;
 mod pre;
 mod prefixes;
 mod special;
@@ -46,6 +47,7 @@ mod wordpiece;
 pub use bytes::to_char as byte_letter;
 pub use error::TokenizerError;
 pub use form::KEY as NORMALIZER_KEY;
+pub use pair::TextPair;
 pub use pre::usual_pre_tokenizers;
 pub use stream::Detokenizer;
 pub use warning::TokenizerWarning;
@@ -58,6 +60,7 @@ use enclosure::Enclosure;
 use ids::NamedTokens;
 use json::Json;
 use lists::Lists;
+use pair::PairRule;
 use special::ControlTokens;
 use vocab::{END_TEXTS, TokenBytes};
 use warning::Warnings;
@@ -75,6 +78,7 @@ pub struct Tokenizer {
     /// What ends a whole text, if the file wants something there.
     last: Option<u32>,
     ends: Vec<u32>,
+    pairs: PairRule,
     warnings: Warnings,
 }
 
@@ -98,7 +102,9 @@ impl Tokenizer {
         let turns = [id("tokenizer.ggml.eot_token_id")?, id("tokenizer.ggml.eom_token_id")?];
         let usual = Enclosure::usual(metadata, encoder.adds_bos(), &named)?;
         let [first, last] = [usual.first.token(metadata, &named)?, usual.last.token(metadata, &named)?];
-        let mut tokenizer = Self { encoder, bytes, named, first, last, ends: Vec::new(), warnings };
+        let separator = named.id(ids::SEP).or_else(|| named.id(ids::EOS));
+        let pairs = PairRule::read(metadata, last, separator)?;
+        let mut tokenizer = Self { encoder, bytes, named, first, last, ends: Vec::new(), pairs, warnings };
         tokenizer.ends =
             [tokenizer.eos()].into_iter().chain(turns).flatten().chain(tokenizer.ends_by_text()?).collect();
         Ok(tokenizer)

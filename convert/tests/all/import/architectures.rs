@@ -153,6 +153,77 @@ fn embedding_models_keep_their_pooling() {
     }
 }
 
+/// Other names of the class, or none, and a head that the embedding is.
+#[test]
+fn a_class_is_known_by_other_names_too() {
+    let named = |name: &str, class: Value, renamed: &dyn Fn(&str) -> Option<String>| {
+        let source = Source::of(name).set("architectures", class).edit(|source| {
+            let tensors = std::mem::take(&mut source.tensors).into_iter();
+            source.tensors = tensors.filter_map(|(name, tensor)| Some((renamed(&name)?, tensor))).collect();
+        });
+        let folder = source.write(1);
+        let notes = run(&folder, "F16").unwrap().notes;
+        (crate::common::read(&folder.join("out.gguf")), notes)
+    };
+    let whole = |name: &str| Some(name.to_owned());
+    let headless = |name: &str| name.strip_prefix("model.").map(str::to_owned);
+    for (name, class) in [("qwen3", "Qwen3Model"), ("qwen2", "Qwen2Model"), ("ernie4_5", "Ernie4_5Model")] {
+        let (file, notes) = named(name, json!([class]), &headless);
+        assert!(notes.iter().all(|note| !note.contains("class")), "{notes:?}");
+        assert_same(&imported(&Source::of(name), "F16"), &file, class);
+    }
+    let (file, notes) = named("ernie4_5", json!(["Ernie4_5_ForCausalLM"]), &whole);
+    assert!(notes.iter().all(|note| !note.contains("class")), "{notes:?}");
+    assert_same(&imported(&Source::of("ernie4_5"), "F16"), &file, "the hub's spelling");
+    for (class, told) in [(json!(["ErnieForLaughs"]), "\"ErnieForLaughs\""), (Value::Null, "no class")] {
+        let (file, notes) = named("ernie4_5", class, &whole);
+        let of_class = notes.iter().find(|note| note.contains("class")).unwrap();
+        assert!(of_class.contains(told) && of_class.contains("Ernie4_5ForCausalLM"), "{of_class}");
+        assert_same(&imported(&Source::of("ernie4_5"), "F16"), &file, told);
+    }
+    // Llamas are not tied unless they say so, or have no head: neither has the class of the model
+    // alone, which is no reason to refuse it.
+    for name in ["llama", "mistral", "internlm2"] {
+        let class = Source::of(name).config["architectures"].clone();
+        let (head, silent) = (if name == "internlm2" { "output.weight" } else { "lm_head.weight" }, Value::Null);
+        let source = |with_head: bool, tied: Value| {
+            Source::of(name).set("tie_word_embeddings", tied).set("architectures", class.clone()).edit(|source| {
+                source.tensors.retain(|name, _| with_head || name != head);
+            })
+        };
+        let tied = imported(&source(true, json!(true)), "F16");
+        assert!(tied.1.tensor("output.weight").is_none(), "{name}");
+        assert_same(&tied, &imported(&source(false, silent.clone()), "F16"), name);
+        assert!(imported(&source(true, silent), "F16").1.tensor("output.weight").is_some(), "{name}");
+        assert!(run(&source(false, json!(false)).write(1), "F16").is_err(), "{name}");
+    }
+}
+
+/// Queries, keys and values of Qwen 2 MoE may have no biases.
+#[test]
+fn qwen2moe_may_have_no_biases() {
+    let unbiased =
+        || Source::of("qwen2moe").edit(|source| source.tensors.retain(|name, _| !name.ends_with("_proj.bias")));
+    let (_, gguf) = imported(&unbiased().set("qkv_bias", json!(false)), "F16");
+    assert!(gguf.tensors().iter().all(|tensor| !tensor.name.ends_with(".bias")));
+    assert!(imported(&Source::of("qwen2moe"), "F16").1.tensor("blk.0.attn_q.bias").is_some());
+    let error = run(&unbiased().write(1), "F16").unwrap_err().to_string();
+    assert!(error.contains("q_proj.bias"), "{error}");
+    let listed = Source::of("qwen2moe").set("mlp_only_layers", json!([1]));
+    let error = run(&listed.write(1), "F16").unwrap_err().to_string();
+    assert!(error.contains("mlp_only_layers"), "{error}");
+}
+
+/// Bidirectional attention is a key of any class.
+#[test]
+fn attention_may_be_bidirectional() {
+    let (_, gguf) = imported(&Source::of("qwen2").set("is_causal", json!(false)), "F16");
+    assert_eq!(gguf.metadata().get("qwen2.attention.causal"), Some(&Stored::Bool(false)));
+    assert!(imported(&Source::of("qwen2"), "F16").1.metadata().get("qwen2.attention.causal").is_none());
+    let error = run(&Source::of("mistral").set("is_causal", json!(false)).write(1), "F16").unwrap_err().to_string();
+    assert!(error.contains("is_causal"), "{error}");
+}
+
 /// Which layers of LFM2 are convolutions, and how wide its feed-forward network is, is said in
 /// several ways.
 #[test]

@@ -9,6 +9,7 @@ mod experts;
 mod peft;
 mod quantized;
 mod refused;
+mod rerankers;
 mod source;
 mod tokenizers;
 

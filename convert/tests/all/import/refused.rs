@@ -231,7 +231,6 @@ fn a_configuration_that_cannot_be_used_says_which_key_and_why() {
     }
     for (name, key, value) in [
         ("llama", "hidden_act", json!("gelu")),
-        ("stablelm", "qk_layernorm", json!(true)),
         ("gemma3", "hidden_activation", json!("silu")),
         ("gemma3", "use_bidirectional_attention", json!(true)),
         ("gemma3", "layer_types", json!(["full_attention", "chunked_attention"])),
@@ -274,7 +273,8 @@ fn a_configuration_that_cannot_be_used_says_which_key_and_why() {
     let long = refused(&Source::of("gemma3").set("rope_parameters", long));
     assert!(long.to_string().contains("in layers with a window"), "{long}");
 
-    let unknown = refused(&Source::of("llama").set("architectures", json!(["DebertaModel"])));
+    let unknown = Source::of("llama").set("architectures", json!(["DebertaModel"])).set("model_type", json!("deberta"));
+    let unknown = refused(&unknown);
     assert!(matches!(&unknown, ImportError::UnknownArchitecture { name, .. } if name == "DebertaModel"));
     let text = unknown.to_string();
     let list = text.split_once("supported: ").unwrap().1;

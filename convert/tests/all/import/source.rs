@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::common::{Folder, read};
 
-pub(super) const GOLDENS: [&str; 40] = [
+pub(super) const GOLDENS: [&str; 41] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -62,6 +62,7 @@ pub(super) const GOLDENS: [&str; 40] = [
     "gemma4_unified",
     "gpt-oss",
     "lfm2moe",
+    "stablelm-parallel",
 ];
 
 /// Keys that the goldens do not have, which were written without a chat template.
@@ -248,6 +249,8 @@ pub(super) fn own_module(kind: &str, stem: &str) -> Option<&'static str> {
         ("glm4", "post_ffw_norm") => "post_mlp_layernorm",
         ("hunyuan_v1_dense", "attn_q_norm") => "self_attn.query_layernorm",
         ("hunyuan_v1_dense", "attn_k_norm") => "self_attn.key_layernorm",
+        ("stablelm", "attn_q_norm") => "self_attn.q_layernorm.norms.{}",
+        ("stablelm", "attn_k_norm") => "self_attn.k_layernorm.norms.{}",
         ("starcoder2", "ffn_up") => "mlp.c_fc",
         ("starcoder2", "ffn_down") => "mlp.c_proj",
         ("internlm2", "token_embd") => "model.tok_embeddings",

@@ -269,6 +269,13 @@ class Session(Handle):
         kind, norm = _call.int32(pooling, "pooling"), int(bool(normalized))
         return _call.numbers_out("f", lambda *out: c.ollm_session_embed(self._c, values, count, kind, norm, *out))
 
+    def rank(self, query: str, document: str) -> float:
+        """How relevant a document is to a query, as a reranker scores the pair. The session forgets what
+        it held, and holds the tokens of the pair afterwards."""
+        first, second = _call.utf8(query, "query"), _call.utf8(document, "document")
+        texts = first, len(first), second, len(second)
+        return _call.number_out(ctypes.c_float, c.ollm_session_rank, self._c, *texts)
+
     def policy(self) -> "array[float]":
         """The policy of the current step: the probability of each latent."""
         return _call.numbers_out("f", lambda *out: c.ollm_session_policy(self._c, *out), 16)

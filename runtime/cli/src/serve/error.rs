@@ -78,6 +78,7 @@ impl From<SessionError> for ApiError {
             SessionError::ContextFull { .. } => (StatusCode::BAD_REQUEST, Some("context_length_exceeded")),
             SessionError::NoPlugin => (StatusCode::BAD_REQUEST, Some("no_plugin")),
             SessionError::Bidirectional => (StatusCode::BAD_REQUEST, Some("embeddings_only")),
+            SessionError::NoClassifier => (StatusCode::BAD_REQUEST, Some("no_classifier")),
             SessionError::Empty | SessionError::TokenOutOfRange { .. } | SessionError::NoValue => {
                 (StatusCode::BAD_REQUEST, None)
             }

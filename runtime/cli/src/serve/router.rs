@@ -18,6 +18,7 @@ use super::api::embeddings::embeddings;
 use super::api::generate::generate;
 use super::api::models;
 use super::api::options::{About, about};
+use super::api::rerank::rerank;
 use super::body::{Bodies, Read};
 use super::error::ApiError;
 use super::guard::Guard;
@@ -46,6 +47,7 @@ enum Route<'a> {
     Model(&'a str),
     Generate(Style),
     Embeddings,
+    Rerank,
     About(About),
 }
 
@@ -58,6 +60,8 @@ impl Route<'_> {
             "/v1/chat/completions" => Route::Generate(Style::Chat),
             "/v1/completions" => Route::Generate(Style::Text),
             "/v1/embeddings" => Route::Embeddings,
+            // As llama.cpp's server has it too.
+            "/v1/rerank" | "/v1/reranking" | "/rerank" | "/reranking" => Route::Rerank,
             "/v1/ollm/tokenize" => Route::About(About::Tokens),
             "/v1/ollm/options" => Route::About(About::Options),
             "/v1/ollm/search" => Route::About(About::Search),
@@ -73,7 +77,7 @@ impl Route<'_> {
     const fn is_read(&self) -> bool {
         match self {
             Self::Page(_) | Self::Health | Self::Metrics | Self::Models | Self::Model(_) => true,
-            Self::Generate(_) | Self::Embeddings | Self::About(_) => false,
+            Self::Generate(_) | Self::Embeddings | Self::Rerank | Self::About(_) => false,
         }
     }
 
@@ -152,6 +156,10 @@ async fn respond(app: &App, request: Request<Incoming>) -> Result<Reply> {
         Route::Embeddings => {
             let (body, place) = admitted(app, request).await?;
             embeddings(service, body, place).await
+        }
+        Route::Rerank => {
+            let (body, place) = admitted(app, request).await?;
+            rerank(service, body, place).await
         }
         Route::About(what) => {
             let (body, place) = admitted(app, request).await?;

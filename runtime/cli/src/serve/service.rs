@@ -35,6 +35,8 @@ pub(crate) struct Service {
     pub(crate) embedding: usize,
     /// Whether the model continues texts: it may give embeddings alone.
     generates: bool,
+    /// Whether it ranks documents.
+    pub(crate) ranks: bool,
     pub(crate) context: usize,
     /// Bytes of a text at most: more than the longest tokens that the context has room for.
     pub(crate) text_limit: usize,
@@ -70,6 +72,7 @@ impl Service {
             vocabulary,
             embedding: session.model().config().embedding_width(),
             generates: session.model().config().causal,
+            ranks: session.model().config().classifier.is_some(),
             context: session.context(),
             text_limit: session.context().saturating_mul(longest),
             admission,

@@ -258,6 +258,8 @@ final class Native {
 
     static native float[] embed(long session, int[] tokens, int pooling, boolean normalized);
 
+    static native float rank(long session, String query, String document);
+
     static native float[] policy(long session);
 
     static native float[] hidden(long session);

@@ -220,6 +220,11 @@ public final class Session extends Handle {
         return Native.embed(number(), tokens, pooling.ordinal(), normalized);
     }
 
+    /** How relevant a document is to a query, as a reranker scores the pair. */
+    public float rank(String query, String document) {
+        return Native.rank(number(), query, document);
+    }
+
     /** The policy's probability of each latent for the next step. */
     public float[] policy() {
         return Native.policy(number());

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `generate` | chats and completions |
 //! | `embeddings`, `models` | the other two of OpenAI's |
+//! | `rerank` | documents by their relevance, in Jina's and Cohere's shape |
 //! | `options` | option sets, searches, suggestions, tokens |
 //! | `fields` | reads fields, and names what is wrong |
 //! | `prompt`, `tools` | what is asked, and with which tools |
@@ -20,6 +21,7 @@ mod latents;
 pub(crate) mod models;
 pub(crate) mod options;
 mod prompt;
+pub(crate) mod rerank;
 mod sampling;
 mod tools;
 

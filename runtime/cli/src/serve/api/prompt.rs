@@ -90,7 +90,7 @@ pub(crate) fn check_room(tokens: &[u32], service: &Service) -> Result<()> {
 
 /// That a text may fit the context. One that cannot is not taken apart: that takes longer than all
 /// else that is done with it.
-fn check_length(text: &str, service: &Service) -> Result<()> {
+pub(crate) fn check_length(text: &str, service: &Service) -> Result<()> {
     check_fits(text.len(), service.text_limit, "bytes", service)
 }
 

@@ -1,0 +1,27 @@
+/* A reranker scores pairs of texts, and holds none of them. usage: rank MODEL SCORE: that of the query "who" and the
+   document "the pilgrims" */
+
+#include "check.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+int main(int argc, char **argv) {
+    ollm_model *model;
+    ollm_session *session;
+    float score = 0, again = 0, other = 0;
+    size_t position = 1;
+    CHECK(argc == 3);
+    model = load_model(argv[1]);
+    session = new_session(model, NULL, 64);
+    OK(ollm_session_rank(session, "who", 3, "the pilgrims", 12, &score));
+    CHECK(fabs(score - atof(argv[2])) < 1e-5);
+    OK(ollm_session_rank(session, "who", 3, "of", 2, &other));
+    OK(ollm_session_rank(session, "who", 3, "the pilgrims", 12, &again));
+    CHECK(score == again && score != other);
+    OK(ollm_session_position(session, &position));
+    CHECK(position == 0);
+    OK(ollm_session_release(&session));
+    OK(ollm_model_release(&model));
+    return 0;
+}
