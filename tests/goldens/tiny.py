@@ -194,8 +194,8 @@ def randomize(model, rng, half=False):
         else:
             fresh = rng.normal(0, 1.5 / np.sqrt(value.shape[-1]), value.shape)
         if "modality_router" in name:
-            # Its inputs are divided by as much: what it gives is bent.
-            fresh *= value.shape[-1]
+            # Its inputs are divided by twice as much: what it gives is bent.
+            fresh *= value.shape[-1] / 2
         if "q_norm" in name and type(model).__name__.startswith(("Gemma3n", "Gemma4")):
             # It has the scale of scores, which would else be as sharp as no trained model's.
             fresh /= np.sqrt(value.shape[-1])

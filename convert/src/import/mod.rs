@@ -26,6 +26,7 @@ mod experts;
 mod layer_shapes;
 mod lora_config;
 mod metadata;
+mod normal;
 mod part;
 mod peft;
 mod recurrent;

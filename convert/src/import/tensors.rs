@@ -8,7 +8,7 @@ use super::architecture::Architecture;
 use super::config::HfConfig;
 use super::part::Part;
 use crate::Result;
-use crate::quantize::{Change, Order};
+use crate::quantize::{Change, Order, Rows};
 
 /// A tensor that a checkpoint has to have.
 pub(super) struct Wanted {
@@ -117,7 +117,11 @@ impl HfConfig {
             part,
         });
         if let Some(dense) = self.dense.iter().find(|dense| dense.role == name.role) {
-            return vec![Origin { names: vec![dense.tensor(name.is_bias)], part: Part::Whole }];
+            return vec![Origin { names: vec![dense.tensor(name.is_bias)], part: Part::Rows(Rows::All) }];
+        }
+        if let Some((module, streams)) = projections(name.role).zip(self.streams) {
+            let names = (1..streams).map(|stream| names.of(format!("{MODEL}{module}.{}.weight", stream - 1)));
+            return vec![Origin { names: names.collect(), part: Part::Rows(Rows::All) }];
         }
         let other = transformers_name(self.architecture, name);
         // Old checkpoints of TensorFlow have these names.
@@ -126,10 +130,10 @@ impl HfConfig {
             let module = module.or_else(|| other.strip_suffix(".LayerNorm.bias").map(|module| (module, "beta")));
             module.map(|(module, part)| format!("{module}.LayerNorm.{part}"))
         });
-        let other = other.into_iter().chain(old).map(|other| Origin {
-            names: vec![names.of(other)],
-            part: self.rows(name.role).map_or(Part::Whole, Part::Rows),
-        });
+        let other = other
+            .into_iter()
+            .chain(old)
+            .map(|other| Origin { names: vec![names.of(other)], part: Part::Rows(self.rows(name.role)) });
         experts.chain(other).collect()
     }
 
@@ -220,6 +224,15 @@ pub(super) fn transformers_name(architecture: &Architecture, name: TensorName) -
         Role::PerLayerEmbedding => "model.embed_tokens_per_layer",
         Role::PerLayerProjection => "model.per_layer_model_projection",
         Role::PerLayerProjectionNorm => "model.per_layer_projection_norm",
+        Role::AltUpRouter => "altup.modality_router",
+        Role::AltUpRouterNorm => "altup.router_norm",
+        Role::AltUpPrediction => "altup.prediction_coefs",
+        Role::AltUpCorrection => "altup.correction_coefs",
+        // A parameter of its own.
+        Role::AltUpCorrectionScale => return Some(format!("{}altup.correct_output_scale", layer(architecture, name))),
+        Role::LaurelLeft => "laurel.linear_left",
+        Role::LaurelRight => "laurel.linear_right",
+        Role::LaurelPostNorm => "laurel.post_laurel_norm",
         Role::PerLayerGate => "per_layer_input_gate",
         Role::PerLayerOutput => "per_layer_projection",
         Role::PerLayerPostNorm => "post_per_layer_input_norm",
@@ -228,6 +241,15 @@ pub(super) fn transformers_name(architecture: &Architecture, name: TensorName) -
         _ => return None,
     };
     Some(format!("{}{module}.{}", layer(architecture, name), if name.is_bias { "bias" } else { "weight" }))
+}
+
+/// The modules whose matrices GGUF has in one tensor, one for each stream of AltUp but the first.
+fn projections(role: Role) -> Option<&'static str> {
+    match role {
+        Role::AltUpProjections => Some("altup_projections"),
+        Role::AltUpUnembeddings => Some("altup_unembed_projections"),
+        _ => None,
+    }
 }
 
 /// The name of a tensor of the model, without what those of the model begin with.
