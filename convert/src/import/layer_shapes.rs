@@ -23,6 +23,9 @@ pub(super) struct LayerShapes {
     ffn: Vec<usize>,
     /// The first layer that has the keys and values of another.
     first_shared: usize,
+    /// Keys and values that are there in vain are left out; llama.cpp wants to find them in Gemma
+    /// 3n.
+    drops_shared: bool,
     /// Elements that each layer has of a per-layer embedding, or 0.
     per_layer: usize,
     /// Tokens that have a per-layer embedding; others have that of the first.
@@ -81,6 +84,7 @@ impl LayerShapes {
             kv_heads,
             ffn: (0..layers).map(width).collect(),
             first_shared,
+            drops_shared: keys.own_heads,
             per_layer: json.opt_count("hidden_size_per_layer_input")?.unwrap_or(keys.per_layer),
             per_layer_vocab: json.opt_size("vocab_size_per_layer_input")?.unwrap_or(PER_LAYER_VOCAB),
             gate_cutoffs: is_sparse.then(|| gate_cutoffs(json, layers)).transpose()?,
@@ -117,13 +121,14 @@ impl LayerShapes {
         layer.is_some_and(|layer| layer >= self.first_shared)
     }
 
-    /// Whether a checkpoint lacks this tensor, or has it in vain, which a file may leave out.
+    /// Whether a checkpoint lacks this tensor, which a file may leave out, or has it in vain.
     pub(super) fn lacks(&self, name: TensorName) -> bool {
-        match name.role {
-            Role::Value if self.keys_as_values => true,
-            Role::Key | Role::Value | Role::KeyNorm => self.is_shared(name.layer),
-            _ => false,
-        }
+        name.role == Role::Value && self.keys_as_values || self.drops_shared && self.is_needless(name)
+    }
+
+    /// Whether this tensor is of keys and values that are those of another layer.
+    pub(super) fn is_needless(&self, name: TensorName) -> bool {
+        matches!(name.role, Role::Key | Role::Value | Role::KeyNorm) && self.is_shared(name.layer)
     }
 }
 

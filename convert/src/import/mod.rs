@@ -88,7 +88,7 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
     let inputs: Vec<&Path> = checkpoint.paths().chain(files.iter().map(PathBuf::as_path)).collect();
     quantize::check_files(&inputs, output, options)?;
 
-    let wanted = tensors::wanted(&config, &names)?;
+    let wanted = tensors::wanted(&config, &names, |name| checkpoint.has(name))?;
     let sources = checkpoint.sources(wanted, &quantization, |name| tensors::is_ignored(&config, &names, name))?;
     let (tokenizer, notes) = TokenizerFiles::open(folder, config.json.clone())?.keys(config.vocab)?;
     let mut writer = Writer::new();

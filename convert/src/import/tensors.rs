@@ -56,14 +56,19 @@ impl Names {
     }
 }
 
-/// Every tensor of the schema that a checkpoint of this configuration has.
-pub(super) fn wanted(config: &HfConfig, names: &Names) -> Result<Vec<Wanted>> {
+/// Every tensor of the schema that a checkpoint of this configuration has; of those that it may
+/// have in vain, those that are there.
+pub(super) fn wanted(config: &HfConfig, names: &Names, is_there: impl Fn(&str) -> bool) -> Result<Vec<Wanted>> {
+    let is_needless = |name| config.layer_shapes.as_ref().is_some_and(|shapes| shapes.is_needless(name));
     let specs = schema::tensors(&config.runtime()?).into_iter();
     Ok(specs
         .filter(|spec| config.has(spec))
         .filter_map(|TensorSpec { name, shape, .. }| {
             let (order, change) = (config.order(name.role), config.change(name, shape.len()));
-            let origins = config.origins(name, names);
+            let mut origins = config.origins(name, names);
+            if is_needless(name) {
+                origins.retain(|origin| origin.names.iter().all(|name| is_there(name)));
+            }
             (!origins.is_empty()).then(|| Wanted { origins, gguf: name.to_string(), shape, order, change })
         })
         .collect())
