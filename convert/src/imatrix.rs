@@ -261,8 +261,10 @@ impl<'a> Collector<'a> {
         let mut specs: Vec<TensorSpec> = specs.filter(|spec| is_here(spec.name)).collect();
         specs.retain(|spec| match spec.name.role {
             Role::Embedding => tied,
-            // A table is multiplied with nothing, and its projection is never quantized.
-            Role::PerLayerEmbedding | Role::PerLayerProjection => false,
+            // A table is multiplied with nothing, and the projections are never quantized.
+            Role::PerLayerEmbedding | Role::PerLayerProjection | Role::AltUpProjections | Role::AltUpUnembeddings => {
+                false
+            }
             _ => true,
         });
         // The head comes last.

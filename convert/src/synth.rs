@@ -51,13 +51,15 @@ enum Number {
     /// Of each layer.
     Flags(&'static [bool]),
     Float(f32),
+    /// Of each layer.
+    Floats(&'static [f32]),
 }
 
 /// The shapes that are known: those of Qwen3-1.7B, Qwen3-0.6B, Llama-3.2-1B, SmolLM3-3B,
 /// Granite-3.3-2B, Phi-4-mini and Ministral-3-3B, these two without the scaling of their ropes,
-/// LFM2-1.2B, Qwen3.5-2B, Gemma-4-E2B, Qwen3-30B-A3B, Granite-3.1-1B-A400M, gpt-oss-20b, this one
+/// LFM2-1.2B, Qwen3.5-2B, Gemma-3n-E2B, Gemma-4-E2B, Qwen3-30B-A3B, Granite-3.1-1B-A400M, gpt-oss-20b, this one
 /// without the scaling of its rope, and LFM2-8B-A1B.
-pub const SHAPES: [Shape; 14] = [
+pub const SHAPES: [Shape; 15] = [
     Shape {
         name: "qwen3-1.7b",
         architecture: "qwen3",
@@ -208,6 +210,30 @@ pub const SHAPES: [Shape; 14] = [
         ],
     },
     Shape {
+        name: "gemma3n-e2b",
+        architecture: "gemma3n",
+        layers: 30,
+        hidden: 2048,
+        ffn: 8192,
+        heads: 8,
+        kv_heads: 2,
+        head_dim: 256,
+        vocab: 262_400,
+        rope_base: 1e6,
+        tied: true,
+        more: &[
+            ("attention.sliding_window", Number::Count(512)),
+            ("attention.sliding_window_pattern", Number::Flags(&[true, true, true, true, false])),
+            ("attention.shared_kv_layers", Number::Count(10)),
+            ("embedding_length_per_layer_input", Number::Count(256)),
+            ("altup.num_inputs", Number::Count(4)),
+            ("altup.active_idx", Number::Count(0)),
+            ("activation_sparsity_scale", Number::Floats(&GEMMA3N_CUTOFFS)),
+            ("rope.freq_base_swa", Number::Float(1e4)),
+            ("final_logit_softcapping", Number::Float(30.0)),
+        ],
+    },
+    Shape {
         name: "gemma4-e2b",
         architecture: "gemma4",
         layers: 35,
@@ -300,6 +326,17 @@ pub const SHAPES: [Shape; 14] = [
 /// Layers with attention have key heads.
 const LFM2_8B_KEYS: [i32; 24] = [0, 0, 8, 0, 0, 0, 8, 0, 0, 0, 8, 0, 0, 0, 8, 0, 0, 0, 8, 0, 0, 8, 0, 0];
 
+/// The gates of the first layers are sparse: 5% of normally distributed ones are above this.
+const GEMMA3N_CUTOFFS: [f32; 30] = {
+    let mut cutoffs = [f32::NEG_INFINITY; 30];
+    let mut layer = 0;
+    while layer < 10 {
+        cutoffs[layer] = 1.644_853_6;
+        layer += 1;
+    }
+    cutoffs
+};
+
 /// Layers that have the keys and values of others are twice as wide.
 const GEMMA4_FFN: [i32; 35] = {
     let mut widths = [6144; 35];
@@ -390,7 +427,15 @@ enum Kind {
 fn kind(spec: &TensorSpec) -> Kind {
     match spec.name.role {
         _ if spec.name.is_bias => Kind::Other,
-        Role::FfnRouter | Role::PerLayerProjection => Kind::Router,
+        Role::FfnRouter
+        | Role::PerLayerProjection
+        | Role::AltUpProjections
+        | Role::AltUpUnembeddings
+        | Role::AltUpRouter
+        | Role::AltUpPrediction
+        | Role::AltUpCorrection
+        | Role::LaurelLeft
+        | Role::LaurelRight => Kind::Router,
         Role::DeltaScale => Kind::Decay,
         _ if spec.is_matrix() => Kind::Matrix,
         _ => Kind::Other,
@@ -447,6 +492,7 @@ fn describe(shape: &Shape) -> std::result::Result<Metadata, GgufError> {
                 flags.iter().copied().cycle().take(shape.layers as usize).collect::<Vec<_>>().into()
             }
             Number::Float(x) => x.into(),
+            Number::Floats(list) => list.iter().copied().cycle().take(shape.layers as usize).collect::<Vec<_>>().into(),
         };
         set(&key(name), value)?;
     }

@@ -23,8 +23,8 @@ from tiny import HERE, MODELS, OUT, SMALL_MODELS, randomize, write_gguf
 CONTEXT = 128
 
 # What llama.cpp does not read of these files: the window of a llama file, the scale of a gemma2
-# file, the window of an exaone4 file that has not 64 layers.
-UNLIKE_PEER = ["mistral", "gemma2", "exaone4"]
+# file, the window of an exaone4 file that has not 64 layers, most keys of a gemma3n file.
+UNLIKE_PEER = ["mistral", "gemma2", "exaone4", "gemma3n"]
 
 
 def peer_perplexity(path, text):

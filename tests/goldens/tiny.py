@@ -10,6 +10,7 @@ every part to matter: a forgotten bias, norm weight or rotation moves the logits
 
 import copy
 import json
+import statistics
 import sys
 
 import gguf
@@ -94,6 +95,12 @@ PROPORTIONAL = {"full_attention": {"rope_type": "proportional", "rope_theta": 10
 GEMMA4 = {**WINDOW, "rope_parameters": PROPORTIONAL, "num_hidden_layers": 4, "layer_types": 2 * WINDOW["layer_types"], "head_dim": 8,
           "global_head_dim": 16, "final_logit_softcapping": 10.0}
 
+# Gemma 3n: fewer per-layer embeddings than tokens, and two layers whose gates are sparse.
+GEMMA3N = {**WINDOW, "num_hidden_layers": 4, "layer_types": 2 * WINDOW["layer_types"], "head_dim": 16, "num_kv_shared_layers": 2,
+           "intermediate_size": [48, 48, 64, 64], "activation_sparsity_pattern": [0.75, 0.95, 0.0, 0.0], "final_logit_softcapping": 10.0,
+           "hidden_size_per_layer_input": 32, "vocab_size_per_layer_input": SMALL["vocab_size"] - 64,
+           "rope_parameters": {"full_attention": DEFAULT, "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}}}
+
 
 def small(name, seed, arch, kind, **keys):
     """As a row of MODELS. `kind` is the name of the configuration in transformers, which gives that of the model."""
@@ -172,6 +179,7 @@ SMALL_MODELS = [
     # Attention and the feed-forward network side by side, and a norm for each head.
     small("stablelm-parallel", 39, ARCH.STABLELM, "StableLm", rope_parameters=HALF_ROPE, use_parallel_residual=True, qk_layernorm=True,
           tie_word_embeddings=False),
+    small("gemma3n", 39, ARCH.GEMMA3N, "Gemma3nText", **GEMMA3N),
 ]
 # Models whose norms multiply by 1 more than their weights.
 FROM_ONE = ["gemma", "gemma2", "gemma3_text", "nemotron", "qwen3_5_text"]
@@ -188,7 +196,10 @@ def randomize(model, rng, half=False):
             fresh = rng.normal(0, 0.5, value.shape)
         else:
             fresh = rng.normal(0, 1.5 / np.sqrt(value.shape[-1]), value.shape)
-        if "q_norm" in name and "Gemma4" in type(model).__name__:
+        if "modality_router" in name:
+            # Its inputs are divided by twice as much: what it gives is bent.
+            fresh *= value.shape[-1] / 2
+        if "q_norm" in name and type(model).__name__.startswith(("Gemma3n", "Gemma4")):
             # It has the scale of scores, which would else be as sharp as no trained model's.
             fresh /= np.sqrt(value.shape[-1])
         if half and fresh.ndim > 1:
@@ -281,9 +292,9 @@ def write_config(writer, config):
         writer.add_sliding_window(config.sliding_window)
         if config.model_type in ("gemma3_text", "olmo3", "exaone4", "cohere2"):
             writer.add_uint32(f"{writer.arch}.attention.sliding_window_pattern", 2)
-        if writer.arch == "gemma4":
+        if writer.arch in ("gemma3n", "gemma4"):
             writer.add_sliding_window_pattern([kind == "sliding_attention" for kind in config.layer_types])
-        if config.model_type in ("gemma3_text", "olmo3") or writer.arch == "gemma4":
+        if config.model_type in ("gemma3_text", "olmo3") or writer.arch in ("gemma3n", "gemma4"):
             writer.add_float32(f"{writer.arch}.rope.freq_base_swa", config.rope_parameters["sliding_attention"]["rope_theta"])
     write_family(writer, config, rope, sliding_head)
     if getattr(config, "num_experts_per_tok", None):
@@ -298,6 +309,14 @@ def write_family(writer, config, rope, sliding_head):
             writer.add_float32("gemma2.attention.scale", config.query_pre_attn_scalar**-0.5)
             writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
             writer.add_final_logit_softcapping(config.final_logit_softcapping)
+        case "gemma3n":
+            writer.add_shared_kv_layers(config.num_kv_shared_layers)
+            writer.add_embedding_length_per_layer_input(config.hidden_size_per_layer_input)
+            writer.add_final_logit_softcapping(config.final_logit_softcapping)
+            writer.add_altup_active_idx(config.altup_active_idx)
+            writer.add_altup_num_inputs(config.altup_num_inputs)
+            quantile = statistics.NormalDist().inv_cdf
+            writer.add_activation_sparsity_scale([quantile(share) if share else float("-inf") for share in config.activation_sparsity_pattern])
         case "gemma4":
             writer.add_key_length_swa(sliding_head)
             writer.add_value_length_swa(sliding_head)
@@ -442,6 +461,18 @@ def stacked_norms(parameters):
     return whole | {name: torch.stack(values) for name, values in stacked.items()}
 
 
+def gemma3n_parameters(parameters, config):
+    """As GGUF has them: the projections of streams in one tensor, a per-layer embedding of each token (unknown ones have the first)."""
+    stacks = {}
+    for name in [name for name in parameters if "altup_" in name]:
+        stacks.setdefault(name.rsplit(".", 2)[0], []).append(parameters.pop(name))
+    table = parameters["model.embed_tokens_per_layer.weight"]
+    rest = table[:1].expand(config.vocab_size - len(table), -1)
+    parameters["model.embed_tokens_per_layer.weight"] = torch.cat([table, rest])
+    parameters |= {f"{module}.weight": torch.stack(parts) for module, parts in stacks.items()}
+    return {f"{name}.weight" if name.endswith("correct_output_scale") else name: value for name, value in parameters.items()}
+
+
 def write_gguf(path, arch, pre, model, config, half=False):
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[arch])
     writer.add_name(f"tiny {path.stem}")
@@ -452,6 +483,8 @@ def write_gguf(path, arch, pre, model, config, half=False):
     parameters |= {f"{name}.weight": value for name, value in model.named_buffers() if name.endswith("layer_scalar")}
     parameters |= {name: value for name, value in model.named_buffers() if name.endswith("expert_bias")}
     parameters = {f"{name}.weight" if name.endswith("sinks") else name: value for name, value in parameters.items()}
+    if arch == ARCH.GEMMA3N:
+        parameters = gemma3n_parameters(parameters, config)
     has_experts = getattr(config, "num_experts_per_tok", None)
     parameters = {name.replace("dt_bias", "dt_proj.bias"): value for name, value in parameters.items()}
     parameters = stacked_norms(parameters)

@@ -18,7 +18,7 @@ use ollm_tests::{golden, plugins};
 
 /// Those after the eighth have activations, norms, places of norms, layers or experts that none
 /// before has.
-const FAMILIES: [&str; 26] = [
+const FAMILIES: [&str; 27] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -40,6 +40,7 @@ const FAMILIES: [&str; 26] = [
     "qwen2moe",
     "granitemoeshared",
     "lfm2",
+    "gemma3n",
     "gemma4",
     "gemma4_unified",
     "qwen35",

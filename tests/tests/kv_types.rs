@@ -11,7 +11,7 @@ use ollm_runtime::session::{Batch, ContextShift, Session, SessionError, SessionO
 use ollm_tests::golden;
 
 /// Heads of 16 elements, sliding windows, soft caps, one key head for all queries, sinks.
-const FAMILIES: [&str; 6] = ["llama", "qwen3", "gemma2", "gemma3", "gemma4", "gpt-oss"];
+const FAMILIES: [&str; 7] = ["llama", "qwen3", "gemma2", "gemma3", "gemma3n", "gemma4", "gpt-oss"];
 
 fn model(family: &str) -> Arc<Model> {
     Arc::new(Model::open(&golden(&format!("tiny/{family}.gguf"))).unwrap())

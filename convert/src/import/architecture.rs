@@ -75,9 +75,8 @@ pub(super) struct Architecture {
     pub(super) experts: Option<&'static ExpertKeys>,
     /// The recurrent layers that it may have, where GGUF has such.
     pub(super) recurrent: RecurrentKeys,
-    /// Whether layers with full attention have other heads than those with a window, and layers
-    /// share keys and values; and the elements of a per-layer embedding where nothing is said.
-    pub(super) layer_shapes: Option<usize>,
+    /// What may differ from layer to layer in shape, where something may.
+    pub(super) layer_shapes: Option<ShapeKeys>,
     /// What the names of tensors begin with that belong to parts which are not run.
     pub(super) idle: &'static [&'static str],
     /// What may be true, or a number, in others, and not here.
@@ -102,6 +101,18 @@ pub(super) enum HeadKind {
     None,
     /// One for the labels of a text.
     Labels,
+}
+
+/// Which keys tell of the shapes of layers, and what they are where they are missing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ShapeKeys {
+    /// `hidden_size_per_layer_input`.
+    pub(super) per_layer: usize,
+    /// `num_kv_shared_layers`.
+    pub(super) shared: usize,
+    /// Layers with full attention may have heads of their own, and those that share keys and values
+    /// may be wider; the last layer has full attention.
+    pub(super) own_heads: bool,
 }
 
 /// Which recurrent layers there may be, and what says so.

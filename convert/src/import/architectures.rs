@@ -4,7 +4,7 @@
 
 use ollm_runtime::model::Role;
 
-use super::architecture::{Architecture, Defaults, Fusion, HeadKind, RecurrentKeys, ScaleKeys, WindowRule};
+use super::architecture::{Architecture, Defaults, Fusion, HeadKind, RecurrentKeys, ScaleKeys, ShapeKeys, WindowRule};
 use super::expert_keys;
 
 const NO_BIASES: [(&str, bool); 3] = [("", false); 3];
@@ -180,6 +180,30 @@ const GEMMA3: Architecture = Architecture {
     ..GEMMA2
 };
 
+const GEMMA3N: Architecture = Architecture {
+    name: Some("Gemma3nForCausalLM"),
+    model_type: "gemma3n_text",
+    family: "gemma3n",
+    norms_from_one: false,
+    scaled_scores: false,
+    window: WindowRule::Interleaved { every: 5, read: false },
+    layer_shapes: Some(ShapeKeys { per_layer: 256, shared: 15, own_heads: false }),
+    // GGUF has no key for it.
+    fixed: &[("laurel_rank", 64.0, "64"), ("altup_active_idx", 0.0, "0")],
+    defaults: Defaults {
+        vocab: 262_400,
+        hidden: 2048,
+        ffn: 16_384,
+        layers: 35,
+        kv_heads: Some(2),
+        context: 32_768,
+        window: Some(512),
+        logit_cap: Some(30.0),
+        ..GEMMA3.defaults
+    },
+    ..GEMMA3
+};
+
 const GEMMA4: Architecture = Architecture {
     name: Some("Gemma4ForCausalLM"),
     model_type: "gemma4_text",
@@ -189,7 +213,7 @@ const GEMMA4: Architecture = Architecture {
     capped_scores: false,
     window: WindowRule::Interleaved { every: 6, read: false },
     sliding_rope: Some(("", 10_000.0)),
-    layer_shapes: Some(256),
+    layer_shapes: Some(ShapeKeys { per_layer: 256, shared: 0, own_heads: true }),
     biases: NO_BIASES,
     refused: &["enable_moe_block", "attention_bias"],
     defaults: Defaults {
@@ -331,7 +355,7 @@ const ROBERTA: Architecture = Architecture {
 };
 
 /// All of them.
-pub(super) static ALL: [Architecture; 47] = [
+pub(super) static ALL: [Architecture; 48] = [
     LLAMA,
     Architecture {
         name: Some("MistralForCausalLM"),
@@ -436,11 +460,12 @@ pub(super) static ALL: [Architecture; 47] = [
         required: &["use_bidirectional_attention"],
         ..GEMMA3
     },
+    GEMMA3N,
     GEMMA4,
     Architecture {
         name: Some("Gemma4UnifiedForCausalLM"),
         model_type: "gemma4_unified_text",
-        layer_shapes: Some(0),
+        layer_shapes: Some(ShapeKeys { per_layer: 0, shared: 0, own_heads: true }),
         defaults: Defaults { context: 262_144, window: Some(1024), ..GEMMA4.defaults },
         ..GEMMA4
     },
@@ -898,8 +923,9 @@ const SPELLINGS: [(&str, &str); 3] = [
 ];
 
 /// The text models of multimodal ones whose configuration does not name them: by `model_type`.
-const TEXT_MODELS: [(&str, &str); 10] = [
+const TEXT_MODELS: [(&str, &str); 11] = [
     ("gemma3", "gemma3_text"),
+    ("gemma3n", "gemma3n_text"),
     ("gemma4", "gemma4_text"),
     ("gemma4_unified", "gemma4_unified_text"),
     ("llava", "llama"),

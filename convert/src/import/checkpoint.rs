@@ -17,7 +17,7 @@ use super::compressed::{MXFP4, MXFP4_SCALES, PACKED, Quantization, View, mxfp4_s
 use super::document::Document;
 use super::part::Part;
 use super::tensors::{self, Names, Origin, Wanted};
-use crate::quantize::{Encoding, Stored, TensorSource};
+use crate::quantize::{Encoding, Rows, Stored, TensorSource};
 use crate::{ConvertError, Result};
 
 const SINGLE: &str = "model.safetensors";
@@ -189,11 +189,11 @@ impl HfCheckpoint {
         let Origin { names, part } = origins.swap_remove(place.unwrap_or(0));
         let mut whole = if names.len() > 1 { shape[1..].to_vec() } else { shape.clone() };
         let rows_at = whole.len().saturating_sub(2);
-        let (mut rows, mut strides) = (None, None);
+        let (mut rows, mut strides) = (Rows::All, None);
         match (part, whole.get_mut(rows_at)) {
-            (Part::Rows(groups), Some(count)) => {
-                *count = groups.stored(*count);
-                rows = Some(groups);
+            (Part::Rows(stored), Some(count)) => {
+                *count = stored.stored(*count);
+                rows = stored;
             }
             (Part::Elements { strides: apart, shape }, _) => {
                 whole = shape.to_vec();

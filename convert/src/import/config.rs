@@ -15,7 +15,7 @@ use super::layer_shapes::LayerShapes;
 use super::metadata::MetadataPairs;
 use super::recurrent::{HfRecurrent, adjusted_ffn};
 use super::rope::Ropes;
-use crate::quantize::RowGroups;
+use crate::quantize::{RowGroups, Rows};
 use crate::{ConvertError, Result};
 
 const WINDOW_KEY: &str = "attention.sliding_window";
@@ -38,6 +38,8 @@ pub(super) struct HfConfig {
     pub(super) kv_heads: usize,
     /// What differs from layer to layer, where something may.
     pub(super) layer_shapes: Option<LayerShapes>,
+    /// Streams of the hidden state of AltUp, where it has them.
+    pub(super) streams: Option<usize>,
     /// Which layers are recurrent, where some may be.
     pub(super) recurrent: Option<HfRecurrent>,
     pub(super) head_dim: usize,
@@ -190,16 +192,24 @@ impl HfConfig {
         let rope_layers = rope_layers(json, family, layers)?;
         let is_ropeless = architecture.hybrid && json.opt_str("position_embedding_type")? != Some("rope");
         let parallel = if architecture.parallel { json.opt_bool("use_parallel_residual")? } else { None };
-        let ffn = if is_adjusted { adjusted_ffn(json, defaults.ffn)? } else { size(architecture.ffn, defaults.ffn)? };
-        let window = Window::read(json, architecture, layers, rope_layers.as_deref())?;
-        let layer_shapes = match (architecture.layer_shapes, &window) {
-            (None, _) => None,
-            (Some(per_layer), Some(window)) => {
-                Some(LayerShapes::read(json, &window.sliding, [heads, kv_heads, head_dim, ffn, per_layer])?)
-            }
-            (Some(_), None) => return Err(json.unsupported("layer_types", "some of sliding_attention").into()),
+        let widths = match architecture.layer_shapes {
+            Some(_) => json.opt_sizes(architecture.ffn, layers)?.unwrap_or_else(|| vec![defaults.ffn; layers]),
+            None if is_adjusted => vec![adjusted_ffn(json, defaults.ffn)?],
+            None => vec![size(architecture.ffn, defaults.ffn)?],
         };
-        let head_dims = [layer_shapes.as_ref().map_or(head_dim, |shapes| shapes.full_head_dim), head_dim];
+        let ffn = widths[0];
+        let window = Window::read(json, architecture, layers, rope_layers.as_deref())?;
+        let layer_shapes = match &window {
+            Some(Window { sliding, .. }) => {
+                LayerShapes::read(json, architecture, sliding, [heads, kv_heads, head_dim], &widths)?
+            }
+            None if architecture.layer_shapes.is_some() => {
+                return Err(json.unsupported("layer_types", "some of sliding_attention").into());
+            }
+            None => None,
+        };
+        let full_head_dim = layer_shapes.as_ref().and_then(|shapes| shapes.full_head_dim);
+        let head_dims = [full_head_dim.unwrap_or(head_dim), head_dim];
         Ok(Self {
             json: whole.over(json),
             architecture,
@@ -212,6 +222,7 @@ impl HfConfig {
             heads,
             kv_heads,
             layer_shapes,
+            streams: family.altup.then(|| streams(json)).transpose()?,
             recurrent: HfRecurrent::read(json, architecture.recurrent, layers)?,
             head_dim,
             vocab: size("vocab_size", defaults.vocab)?,
@@ -302,6 +313,8 @@ impl HfConfig {
             ("attention.rope_pattern", self.rope_layers.clone().map(Value::from)),
             ("rope.scaling.finetuned", self.is_ropeless.then_some(Value::Bool(false))),
             ("use_parallel_residual", self.parallel.map(Value::Bool)),
+            ("altup.num_inputs", self.streams.map(|streams| Value::U32(streams as u32))),
+            ("altup.active_idx", self.streams.map(|_| Value::U32(0))),
             ("attention.causal", (!self.causal).then_some(Value::Bool(false))),
             ("hidden_activation", self.activation.clone().map(Value::from)),
         ];
@@ -340,8 +353,8 @@ impl HfConfig {
         }
     }
 
-    /// Which rows of a tensor of transformers this one of GGUF is, if it is not all of them.
-    pub(super) fn rows(&self, role: Role) -> Option<RowGroups> {
+    /// Which rows of a tensor of transformers this one of GGUF is.
+    pub(super) fn rows(&self, role: Role) -> Rows {
         let (queries, head) = (self.heads / self.kv_heads * self.head_dim, self.head_dim);
         let shared = self.experts.as_ref().map_or(0, |experts| experts.shared);
         let (skipped, context) = (self.skipped_positions, self.context);
@@ -354,9 +367,12 @@ impl HfConfig {
             (Fusion::KeyHeads, Role::Query) => (0, queries, queries + 2 * head),
             (Fusion::KeyHeads, Role::Key) => (queries, head, queries + 2 * head),
             (Fusion::KeyHeads, Role::Value) => (queries + head, head, queries + 2 * head),
-            _ => return None,
+            (_, Role::PerLayerEmbedding) => {
+                return self.layer_shapes.as_ref().map_or(Rows::All, |shapes| shapes.per_layer_rows(self.vocab));
+            }
+            _ => return Rows::All,
         };
-        Some(RowGroups { first, count, stride })
+        Rows::Groups(RowGroups { first, count, stride })
     }
 }
 
@@ -379,11 +395,11 @@ fn refuse(json: &Document, architecture: &Architecture) -> Result<()> {
         }
     }
     for &(key, value, text) in architecture.fixed {
-        if json.opt_positive(key)?.is_some_and(|found| found.total_cmp(&value).is_ne()) {
+        if json.opt_number(key)?.is_some_and(|found| found.total_cmp(&value).is_ne()) {
             return Err(json.unsupported(key, text).into());
         }
     }
-    if architecture.layer_shapes.is_some() {
+    if architecture.layer_shapes.is_some_and(|keys| keys.own_heads) {
         const BIDIRECTIONAL: &str = "use_bidirectional_attention";
         if json.opt_str(BIDIRECTIONAL)?.is_some_and(|kind| kind != "vision") {
             return Err(json.unsupported(BIDIRECTIONAL, "null, vision").into());
@@ -418,6 +434,15 @@ fn causal(json: &Document, architecture: &Architecture, has_window: bool) -> Res
         return Err(json.unsupported(KEY, "true, beside a sliding window").into());
     }
     Ok(causal)
+}
+
+/// Streams of AltUp.
+fn streams(json: &Document) -> Result<usize> {
+    const SCALED: &str = "altup_correct_scale";
+    if json.opt_bool(SCALED)? == Some(false) {
+        return Err(json.unsupported(SCALED, "true").into());
+    }
+    Ok(json.opt_size("altup_num_inputs")?.unwrap_or(4))
 }
 
 fn biases(json: &Document, architecture: &Architecture) -> Result<[bool; 3]> {
@@ -515,7 +540,8 @@ impl Window {
                 }
             }
         };
-        if let Some(last) = sliding.last_mut().filter(|_| architecture.layer_shapes.is_some()) {
+        let ends_full = architecture.layer_shapes.is_some_and(|keys| keys.own_heads);
+        if let Some(last) = sliding.last_mut().filter(|_| ends_full) {
             // As its configuration has it, whatever it says.
             *last = false;
         }

@@ -213,6 +213,17 @@ impl Document {
         self.whole(key, "a whole number of 1 to 2^20", 1 << 20)
     }
 
+    /// A dimension of each of so many layers: one number, or a list.
+    pub(super) fn opt_sizes(&self, key: &str, layers: usize) -> Result<Option<Vec<usize>>> {
+        let Some(Value::Array(list)) = self.get(key) else {
+            return Ok(self.opt_size(key)?.map(|size| vec![size; layers]));
+        };
+        let size = |value: &Value| value.as_u64().filter(|n| (1..=1 << 20).contains(n)).map(|n| n as usize);
+        let sizes: Option<Vec<usize>> = list.iter().map(size).collect();
+        let sizes = sizes.filter(|sizes| sizes.len() == layers);
+        sizes.map(Some).ok_or_else(|| self.bad(key, "whole numbers of 1 to 2^20, one for each layer").into())
+    }
+
     /// The same, if anybody reads the key.
     pub(super) fn opt_size_if(&self, reads: bool, key: &str) -> Result<Option<usize>> {
         if reads { self.opt_size(key) } else { Ok(None) }

@@ -9,7 +9,7 @@ use super::document::Document;
 use super::expert_keys::{DenseKeys, ExpertKeys, Single};
 use super::part::Part;
 use crate::Result;
-use crate::quantize::{RowGroups, Strides};
+use crate::quantize::{RowGroups, Rows, Strides};
 
 /// The experts of a model.
 pub(super) struct HfExperts {
@@ -89,7 +89,7 @@ impl HfExperts {
             Role::FfnRouter => {
                 let end = if name.is_bias { "bias" } else { "weight" };
                 let routers = self.keys.router.iter().filter_map(|name| name.strip_suffix("weight"));
-                return routers.map(|module| (vec![format!("{module}{end}")], Part::Whole)).collect();
+                return routers.map(|module| (vec![format!("{module}{end}")], Part::Rows(Rows::All))).collect();
             }
             Role::FfnGateExperts => 0,
             Role::FfnUpExperts => 1,
@@ -102,10 +102,10 @@ impl HfExperts {
         let first = if which == 1 { self.ffn } else { 0 };
         let single = self.keys.single.as_ref().map(|Single { prefix, names }| {
             let name = |expert: usize| format!("{prefix}{expert}.{}.weight", names[which]);
-            ((0..self.count).map(name).collect(), Part::Whole)
+            ((0..self.count).map(name).collect(), Part::Rows(Rows::All))
         });
-        let rows = Part::Rows(RowGroups { first, count: self.ffn, stride: 2 * self.ffn });
-        let part = if which < 2 { rows } else { Part::Whole };
+        let rows = Part::Rows(Rows::Groups(RowGroups { first, count: self.ffn, stride: 2 * self.ffn }));
+        let part = if which < 2 { rows } else { Part::Rows(Rows::All) };
         let stacked = self.keys.stacked.iter().map(|names| (vec![names[which / 2].to_owned()], part));
         single.into_iter().chain(stacked).collect()
     }
@@ -123,7 +123,7 @@ impl HfExperts {
         }
         let strides = Strides { first, matrix: inputs * outputs, row: step, column: outputs };
         let whole = Part::Elements { strides, shape: [self.count, inputs, outputs] };
-        let packed = Part::Rows(RowGroups { first, count: 1, stride: step });
+        let packed = Part::Rows(Rows::Groups(RowGroups { first, count: 1, stride: step }));
         let both = |name: &str| [(vec![name.to_owned()], whole), (vec![format!("{name}{MXFP4}")], packed)];
         names.flat_map(both).collect()
     }

@@ -27,6 +27,7 @@ mod experts;
 mod layer_shapes;
 mod lora_config;
 mod metadata;
+mod normal;
 mod part;
 mod peft;
 mod recurrent;
@@ -94,7 +95,7 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
     if config.classifier.is_none() && config.causal && classifier::is_judge(folder) {
         config.classifier = Some(HfClassifier::of_judge(tokenizer.json())?);
     }
-    let wanted = tensors::wanted(&config, &names)?;
+    let wanted = tensors::wanted(&config, &names, |name| checkpoint.has_matrix(name))?;
     let sources = checkpoint.sources(wanted, &quantization, |name| tensors::is_ignored(&config, &names, name))?;
     let (mut tokenizer, mut notes) = tokenizer.keys(config.vocab)?;
     const RERANK: &str = "tokenizer.chat_template.rerank";

@@ -8,7 +8,7 @@ use super::architecture::Architecture;
 use super::config::HfConfig;
 use super::part::Part;
 use crate::Result;
-use crate::quantize::{Change, Order, Strides};
+use crate::quantize::{Change, Order, Rows, Strides};
 
 /// A tensor that a checkpoint has to have.
 pub(super) struct Wanted {
@@ -56,14 +56,19 @@ impl Names {
     }
 }
 
-/// Every tensor of the schema that a checkpoint of this configuration has.
-pub(super) fn wanted(config: &HfConfig, names: &Names) -> Result<Vec<Wanted>> {
+/// Every tensor of the schema that a checkpoint of this configuration has; of those that it may
+/// have in vain, those that are there.
+pub(super) fn wanted(config: &HfConfig, names: &Names, is_there: impl Fn(&str) -> bool) -> Result<Vec<Wanted>> {
+    let is_needless = |name| config.layer_shapes.as_ref().is_some_and(|shapes| shapes.is_needless(name));
     let specs = schema::tensors(&config.runtime()?).into_iter();
     Ok(specs
         .filter(|spec| config.has(spec))
         .filter_map(|TensorSpec { name, shape, .. }| {
             let (order, change) = (config.order(name.role), config.change(name, shape.len()));
-            let origins = config.origins(name, names);
+            let mut origins = config.origins(name, names);
+            if is_needless(name) {
+                origins.retain(|origin| origin.names.iter().all(|name| is_there(name)));
+            }
             (!origins.is_empty()).then(|| Wanted { origins, gguf: name.to_string(), shape, order, change })
         })
         .collect())
@@ -121,7 +126,11 @@ impl HfConfig {
             part,
         });
         if let Some(dense) = self.dense.iter().find(|dense| dense.role == name.role) {
-            return vec![Origin { names: vec![dense.tensor(name.is_bias)], part: Part::Whole }];
+            return vec![Origin { names: vec![dense.tensor(name.is_bias)], part: Part::Rows(Rows::All) }];
+        }
+        if let Some((module, streams)) = projections(name.role).zip(self.streams) {
+            let names = (1..streams).map(|stream| names.of(format!("{MODEL}{module}.{}.weight", stream - 1)));
+            return vec![Origin { names: names.collect(), part: Part::Rows(Rows::All) }];
         }
         let answers = self.classifier.as_ref().and_then(|classifier| classifier.answers);
         if let Some([yes, no]) = answers.filter(|_| name.role == Role::ClassifierOutput) {
@@ -136,7 +145,7 @@ impl HfConfig {
         });
         let other = other.into_iter().chain(old).map(|other| Origin {
             names: self.of_heads(name.role, names.of(other)),
-            part: self.rows(name.role).map_or(Part::Whole, Part::Rows),
+            part: Part::Rows(self.rows(name.role)),
         });
         experts.chain(other).collect()
     }
@@ -253,6 +262,15 @@ pub(super) fn transformers_name(architecture: &Architecture, name: TensorName) -
         Role::PerLayerEmbedding => "model.embed_tokens_per_layer",
         Role::PerLayerProjection => "model.per_layer_model_projection",
         Role::PerLayerProjectionNorm => "model.per_layer_projection_norm",
+        Role::AltUpRouter => "altup.modality_router",
+        Role::AltUpRouterNorm => "altup.router_norm",
+        Role::AltUpPrediction => "altup.prediction_coefs",
+        Role::AltUpCorrection => "altup.correction_coefs",
+        // A parameter of its own.
+        Role::AltUpCorrectionScale => return Some(format!("{}altup.correct_output_scale", layer(architecture, name))),
+        Role::LaurelLeft => "laurel.linear_left",
+        Role::LaurelRight => "laurel.linear_right",
+        Role::LaurelPostNorm => "laurel.post_laurel_norm",
         Role::PerLayerGate => "per_layer_input_gate",
         Role::PerLayerOutput => "per_layer_projection",
         Role::PerLayerPostNorm => "post_per_layer_input_norm",
@@ -261,6 +279,15 @@ pub(super) fn transformers_name(architecture: &Architecture, name: TensorName) -
         _ => return None,
     };
     Some(format!("{}{module}.{}", layer(architecture, name), if name.is_bias { "bias" } else { "weight" }))
+}
+
+/// The modules whose matrices GGUF has in one tensor, one for each stream of AltUp but the first.
+fn projections(role: Role) -> Option<&'static str> {
+    match role {
+        Role::AltUpProjections => Some("altup_projections"),
+        Role::AltUpUnembeddings => Some("altup_unembed_projections"),
+        _ => None,
+    }
 }
 
 /// The name of a tensor of the model, without what those of the model begin with.

@@ -22,11 +22,43 @@ pub(crate) struct TensorSource<'a> {
     pub(crate) default: TensorType,
     /// Where it is: in one place, or in several that have as many of its rows each.
     pub(crate) stored: Vec<Stored<'a>>,
-    /// Its rows, of those that are stored; `None`: all of them.
-    pub(crate) rows: Option<RowGroups>,
+    /// Which of the stored rows are its own.
+    pub(crate) rows: Rows,
     /// What becomes of their order.
     pub(crate) order: Order,
     pub(crate) change: Change,
+}
+
+/// Which of the rows that are stored a tensor has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rows {
+    /// All of them.
+    All,
+    /// Those of one part of a fused matrix.
+    Groups(RowGroups),
+    /// So many are stored; each that is missing behind them is the first.
+    Padded(usize),
+}
+
+impl Rows {
+    /// The stored row that is row `i` here.
+    fn row(self, i: usize) -> usize {
+        match self {
+            Self::All => i,
+            Self::Groups(groups) => groups.row(i),
+            Self::Padded(stored) if i < stored => i,
+            Self::Padded(_) => 0,
+        }
+    }
+
+    /// How many rows are stored, of a tensor of `rows`.
+    pub(crate) fn stored(self, rows: usize) -> usize {
+        match self {
+            Self::All => rows,
+            Self::Groups(groups) => groups.stored(rows),
+            Self::Padded(stored) => stored,
+        }
+    }
 }
 
 /// Rows of a fused matrix, which are in groups: of each `stride` rows, `count` from `first` on.
@@ -44,7 +76,7 @@ impl RowGroups {
     }
 
     /// How many rows the fused matrix has, of which `rows` are here.
-    pub(crate) fn stored(self, rows: usize) -> usize {
+    fn stored(self, rows: usize) -> usize {
         rows / self.count * self.stride
     }
 }
@@ -123,7 +155,7 @@ impl<'a> TensorSource<'a> {
             dims: dims.clone(),
             default: dtype,
             stored: vec![stored],
-            rows: None,
+            rows: Rows::All,
             order: Order::Stored,
             change: Change::None,
         }
@@ -161,8 +193,7 @@ impl TensorSource<'_> {
 
     /// Rows that are stored in one place.
     fn stored_rows(&self) -> usize {
-        let rows = self.rows();
-        self.rows.map_or(rows, |groups| groups.stored(rows)) / self.stored.len()
+        self.rows.stored(self.rows()) / self.stored.len()
     }
 
     /// The bytes of a row, and its values.
@@ -227,7 +258,7 @@ impl TensorSource<'_> {
     fn place(&self, row: usize) -> (&Stored<'_>, usize) {
         let is_moved = !self.order.moves_columns(self.dims.len());
         let row = if is_moved { self.order.stored(row, self.rows()) } else { row };
-        let row = self.rows.map_or(row, |groups| groups.row(row));
+        let row = self.rows.row(row);
         let rows = self.stored_rows();
         (&self.stored[row / rows], row % rows)
     }
@@ -242,7 +273,7 @@ impl TensorSource<'_> {
     /// be read.
     pub(super) fn discard(&self, rows: Range<usize>) {
         let is_apart = |stored: &Stored<'_>| matches!(stored.encoding, Encoding::Strided(..));
-        if self.rows.is_some() || self.stored.iter().any(is_apart) {
+        if matches!(self.rows, Rows::Groups(_)) || self.stored.iter().any(is_apart) {
             return;
         }
         let each = self.stored_rows();
@@ -269,7 +300,7 @@ fn mxfp4_blocks(bytes: &[u8], exponents: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::RowGroups;
+    use super::{RowGroups, Rows};
 
     #[test]
     fn rows_of_a_fused_matrix_are_in_groups() {
@@ -277,5 +308,12 @@ mod tests {
         let groups = RowGroups { first: 2, count: 2, stride: 5 };
         assert_eq!((0..4).map(|row| groups.row(row)).collect::<Vec<_>>(), [2, 3, 7, 8]);
         assert_eq!(groups.stored(4), 10);
+    }
+
+    #[test]
+    fn rows_that_are_missing_are_the_first() {
+        let rows = Rows::Padded(2);
+        assert_eq!((0..4).map(|row| rows.row(row)).collect::<Vec<_>>(), [0, 1, 0, 0]);
+        assert_eq!(rows.stored(4), 2);
     }
 }

@@ -13,8 +13,8 @@ use super::name::{PLUGIN_PREFIX, Role, TensorName, split_layer};
 use super::schema::{self, TensorSpec};
 use super::tensor::{Tensor, values};
 use super::weights::{
-    Attention, Classifier, DeltaNet, Dense, Experts, FeedForward, KeysValues, Layer, Linear, Mixer, Network, Norm,
-    PerLayerEmbedding, PerLayerInput, SharedExpert, ShortConvolution, Stack, Weights,
+    AltUp, AltUpLayer, Attention, Classifier, DeltaNet, Dense, Experts, FeedForward, KeysValues, Laurel, Layer, Linear,
+    Mixer, Network, Norm, PerLayerEmbedding, PerLayerInput, SharedExpert, ShortConvolution, Stack, Weights,
 };
 
 impl Weights {
@@ -37,12 +37,25 @@ impl Weights {
         let dense = dense.collect::<Result<_, _>>()?;
         let classifier = config.classifier.as_ref().map(|_| bound.classifier()).transpose()?;
         let per_layer = config.per_layer.map(|_| bound.per_layer_embedding()).transpose()?;
+        let altup = config.streams.map(|_| bound.altup()).transpose()?;
         let head = match bound.matrices.remove(&TensorName::new(Role::Head)) {
             Some(head) => head,
             None => embedding.view(),
         };
         let (embedding_norm, head) = (embedding_norm.flatten(), config.causal.then_some(head));
-        Ok(Self { embedding, per_layer, token_types, positions, embedding_norm, layers, norm, dense, classifier, head })
+        Ok(Self {
+            embedding,
+            per_layer,
+            altup,
+            token_types,
+            positions,
+            embedding_norm,
+            layers,
+            norm,
+            dense,
+            classifier,
+            head,
+        })
     }
 }
 
@@ -111,6 +124,11 @@ impl<'a> Bound<'a> {
         self.vectors.remove(&name).map(|weight| Norm { weight, bias })
     }
 
+    /// A norm that files have to have, without a bias.
+    fn plain_norm(&mut self, name: TensorName) -> Result<Norm, ModelError> {
+        Ok(Norm { weight: self.vector(name)?, bias: None })
+    }
+
     fn linear(&mut self, name: TensorName) -> Result<Linear, ModelError> {
         let bias = self.vectors.remove(&name.bias());
         Ok(Linear { role: name.role, fused: None, weight: self.matrix(name)?, bias })
@@ -159,8 +177,35 @@ impl<'a> Bound<'a> {
         let post_norm = config.norms.post_norms().and_then(|[_, post_norm]| self.norm(name(post_norm)));
         let feed_forward = FeedForward { norm, network, post_norm };
         let per_layer = config.per_layer.map(|_| self.per_layer_input(&name)).transpose()?;
+        let altup = config.streams.map(|_| self.altup_layer(&name)).transpose()?;
+        let laurel = config.family.laurel_rank.map(|_| self.laurel(&name)).transpose()?;
         let scale = self.vectors.remove(&name(Role::LayerScale)).map(|scale| scale[0]);
-        Ok(Layer { mixer, feed_forward, per_layer, scale })
+        Ok(Layer { altup, mixer, laurel, feed_forward, per_layer, scale })
+    }
+
+    fn altup(&mut self) -> Result<AltUp, ModelError> {
+        Ok(AltUp {
+            projections: self.matrix(TensorName::new(Role::AltUpProjections))?,
+            unembeddings: self.matrix(TensorName::new(Role::AltUpUnembeddings))?,
+        })
+    }
+
+    fn altup_layer(&mut self, name: &dyn Fn(Role) -> TensorName) -> Result<AltUpLayer, ModelError> {
+        Ok(AltUpLayer {
+            router: self.linear(name(Role::AltUpRouter))?,
+            router_norm: self.plain_norm(name(Role::AltUpRouterNorm))?,
+            prediction: self.vector(name(Role::AltUpPrediction))?,
+            correction: self.vector(name(Role::AltUpCorrection))?,
+            correction_scale: self.vector(name(Role::AltUpCorrectionScale))?,
+        })
+    }
+
+    fn laurel(&mut self, name: &dyn Fn(Role) -> TensorName) -> Result<Laurel, ModelError> {
+        Ok(Laurel {
+            left: self.linear(name(Role::LaurelLeft))?,
+            right: self.linear(name(Role::LaurelRight))?,
+            post_norm: self.plain_norm(name(Role::LaurelPostNorm))?,
+        })
     }
 
     fn per_layer_embedding(&mut self) -> Result<PerLayerEmbedding, ModelError> {
@@ -175,7 +220,7 @@ impl<'a> Bound<'a> {
         Ok(PerLayerInput {
             gate: self.linear(name(Role::PerLayerGate))?,
             output: self.linear(name(Role::PerLayerOutput))?,
-            post_norm: Norm { weight: self.vector(name(Role::PerLayerPostNorm))?, bias: None },
+            post_norm: self.plain_norm(name(Role::PerLayerPostNorm))?,
         })
     }
 

@@ -3,6 +3,7 @@
 use crate::gguf::{Array, Gguf, GgufError, Metadata, TensorInfo, Value};
 use crate::ops::{Activation, AttentionParams, KvHeads, Rotation};
 
+use super::altup::MAX_STREAMS;
 use super::error::ModelError;
 use super::experts::ExpertsConfig;
 use super::family::{DefaultScales, FAMILIES, Family, NormKind, NormPlacement, RecurrentKind, RopeLayers};
@@ -34,6 +35,9 @@ pub struct LayerConfig {
     pub ffn: usize,
     /// Its mixture of experts; `None`: it is dense.
     pub experts: Option<ExpertsConfig>,
+    /// Gates are sparse: what they have over the mean of a token's, less so many of their standard
+    /// deviations; the others are 0.
+    pub gate_cutoff: Option<f32>,
     /// Whether its attention has the sliding window.
     pub is_sliding: bool,
     /// Whether queries and keys are rotated.
@@ -101,6 +105,8 @@ pub struct Config {
     pub vocab: usize,
     /// What each layer has of a token's per-layer embedding, if there are such: its elements.
     pub per_layer: Option<usize>,
+    /// Streams of the hidden state, if there are several (AltUp).
+    pub streams: Option<usize>,
     /// The context length: positions the model was trained for.
     pub context_length: usize,
     /// Attention is causal: the model continues texts. If it is bidirectional, a text is read as a
@@ -238,6 +244,7 @@ impl Config {
         let ropes = keys.rope_layers(family, &sliding, sliding_window)?;
         let experts = keys.experts(family, layers, ffn[0])?;
         let kv_sources = keys.kv_sources(&sliding)?;
+        let gate_cutoffs = keys.gate_cutoffs(family, layers)?;
         let layer = |index: usize| {
             let is_sliding = sliding[index];
             let all = LayerConfig {
@@ -248,6 +255,7 @@ impl Config {
                 kv_source: kv_sources[index],
                 ffn: ffn[index],
                 experts: experts[index],
+                gate_cutoff: gate_cutoffs[index],
                 is_sliding,
                 has_rope: ropes[index],
             };
@@ -265,6 +273,7 @@ impl Config {
             hidden,
             vocab,
             per_layer: keys.per_layer()?,
+            streams: keys.streams(family)?,
             context_length,
             causal: keys.causal(family, &kinds)?,
             token_types: keys.token_types(family)?,
@@ -427,6 +436,37 @@ impl FamilyKeys<'_> {
             None | Some(0) => Ok(None),
             Some(_) => self.opt_size(NAME),
         }
+    }
+
+    /// Streams of the hidden state of AltUp, where the family has it.
+    fn streams(&self, family: Family) -> Result<Option<usize>, ModelError> {
+        const NAME: &str = "altup.num_inputs";
+        if !family.altup {
+            return Ok(None);
+        }
+        let streams = self.opt_size(NAME)?.unwrap_or(4);
+        self.require(NAME, streams, (2..=MAX_STREAMS).contains(&streams), "2 to 8")?;
+        Ok(Some(streams))
+    }
+
+    /// Where the gates of each layer are cut off, in standard deviations over their mean; minus
+    /// infinity is nowhere.
+    fn gate_cutoffs(&self, family: Family, layers: usize) -> Result<Vec<Option<f32>>, ModelError> {
+        const NAME: &str = "activation_sparsity_scale";
+        if !family.sparse_gates {
+            return Ok(vec![None; layers]);
+        }
+        let value = self.get(NAME).ok_or_else(|| GgufError::MissingKey { key: self.key(NAME) })?;
+        let Value::Array(Array::F32(list)) = value else {
+            let (key, found) = (self.key(NAME), value.describe());
+            return Err(GgufError::WrongType { key, expected: "a list of numbers of 32 bits", found }.into());
+        };
+        self.require(NAME, list.len(), list.len() == layers, "as long as block_count says")?;
+        let cutoff = |&x: &f32| {
+            self.require(NAME, x, x.is_finite() || x == f32::NEG_INFINITY, "numbers, or minus infinity")?;
+            Ok(Some(x).filter(|x| x.is_finite()))
+        };
+        list.iter().map(cutoff).collect()
     }
 
     /// Key heads of each layer. 0 is a recurrent layer, where the family has them.

@@ -42,6 +42,12 @@ pub struct Family {
     /// Layers with full attention may have no values of their own: then those are the keys as they
     /// are projected, before norm and rope.
     pub keys_as_values: bool,
+    /// The hidden state is several streams, of which each layer computes one (AltUp).
+    pub altup: bool,
+    /// The rank of the low-rank residual of attention (LAuReL), if layers have it: files do not say.
+    pub laurel_rank: Option<usize>,
+    /// Some layers have sparse gates.
+    pub sparse_gates: bool,
     /// The output of a layer may have a scale, [`Role::LayerScale`].
     pub layer_scale: bool,
     /// What attention gives is multiplied by the sigmoid of a gate, head by head: the matrix of
@@ -254,6 +260,9 @@ const LLAMA: Family = Family {
     attention_sinks: false,
     value_norm: false,
     keys_as_values: false,
+    altup: false,
+    laurel_rank: None,
+    sparse_gates: false,
     layer_scale: false,
     attention_gate: false,
     norm: NormKind::Rms,
@@ -381,6 +390,17 @@ pub const FAMILIES: &[Family] = &[
     },
     Family { query_pre_attn_scalar: Some(62), ..GEMMA3 },
     Family { name: "gemma-embedding", causal: false, ..GEMMA3 },
+    Family {
+        name: "gemma3n",
+        value_norm: true,
+        altup: true,
+        laurel_rank: Some(64),
+        sparse_gates: true,
+        full_attention_interval: 5,
+        attention_scale: Some(1.0),
+        logit_softcap: Some(30.0),
+        ..GEMMA3
+    },
     Family {
         name: "gemma4",
         norms: NormPlacement::Around,

@@ -2,7 +2,8 @@
 
 use crate::memory::OutOfMemory;
 use crate::ops::{
-    Exec, MatmulOp, Matrix, activate, activate_gate, add_scaled, for_each_row, gather, matmul, scatter_add, sigmoid,
+    Exec, MatmulOp, Matrix, activate, activate_gate, add_scaled, cut_off, for_each_row, gather, matmul, scatter_add,
+    sigmoid,
 };
 
 use super::Model;
@@ -50,7 +51,8 @@ pub(super) fn feed_forward<E: From<OutOfMemory>>(
 }
 
 /// A network of all tokens: `n = W_down (act(W_gate n) * W_up n)`, or without a gate `n = W_down
-/// act(W_up n)`, where n is [`Scratch::normed`], and `role` that of the first matrix.
+/// act(W_up n)`, where n is [`Scratch::normed`], and `role` that of the first matrix. Small gates
+/// are cut off where the layer has sparse ones.
 fn dense<E: From<OutOfMemory>>(
     exec: &mut Exec,
     Place { model, layer, parts }: Place<'_>,
@@ -68,6 +70,9 @@ fn dense<E: From<OutOfMemory>>(
         multiply(exec, model, layer, parts, &s.normed, &mut s.quantized, outputs)?;
         add_bias(&exec.pool, &mut s.gate, gate.bias.as_deref());
         add_bias(&exec.pool, &mut s.up, weights.up.bias.as_deref());
+        if let Some(deviations) = config.layers[layer].gate_cutoff {
+            for_each_row(&exec.pool, &mut s.gate, ffn, |_, gate| cut_off(isa, gate, deviations));
+        }
         let up = &s.up;
         for_each_row(&exec.pool, &mut s.gate, ffn, |i, gate| activate_gate(isa, activation, gate, &up[i * ffn..]));
     } else {

@@ -5,9 +5,11 @@ use crate::memory::{self, OutOfMemory};
 use crate::ops::{Exec, MatmulOp, Quantized, add, for_each_row, matmul, scale, soft_cap};
 
 use super::Model;
+use super::altup::{begin_streams, correct, predict, sum_streams};
 use super::attention::attention;
 use super::delta_net::delta_net;
 use super::feed_forward::feed_forward;
+use super::laurel::low_rank_residual;
 use super::pass::{Part, Stage, Watch, normalize};
 use super::per_layer::{end_layer, per_layer_inputs};
 use super::short_convolution::short_convolution;
@@ -61,8 +63,14 @@ pub fn forward<E: From<OutOfMemory>>(
     if let Some(weights) = &model.weights().per_layer {
         per_layer_inputs(exec, model, weights, &tokens, scratch);
     }
+    if let Some(weights) = &model.weights().altup {
+        begin_streams(exec, model, weights, scratch);
+    }
     for (index, layer) in model.weights().layers.iter().enumerate() {
         watch(Stage::Layer)?;
+        if let Some(weights) = &layer.altup {
+            predict(exec, model, index, weights, parts, scratch, watch)?;
+        }
         match &layer.mixer {
             Mixer::Attention(weights) => attention(exec, model, index, weights, parts, scratch, watch)?,
             Mixer::ShortConvolution(weights) => {
@@ -70,8 +78,17 @@ pub fn forward<E: From<OutOfMemory>>(
             }
             Mixer::DeltaNet(weights) => delta_net(exec, model, index, weights, parts, scratch, watch)?,
         }
+        if let Some(weights) = &layer.laurel {
+            low_rank_residual(exec, model, index, weights, parts, scratch, watch)?;
+        }
         feed_forward(exec, model, index, parts, scratch, watch)?;
+        if let Some(weights) = &layer.altup {
+            correct(exec, model, index, weights, parts, scratch, watch)?;
+        }
         end_layer(exec, model, index, layer, parts, scratch, watch)?;
+    }
+    if let Some(weights) = &model.weights().altup {
+        sum_streams(exec, model, weights, scratch);
     }
     if let Some(norm) = &model.weights().norm {
         normalize(exec, config, norm, &mut scratch.x);

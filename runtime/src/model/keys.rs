@@ -46,6 +46,8 @@ const HARMLESS: &[(&str, &[f32])] = &[
     ("attention.max_alibi_bias", &[0.0]),
     ("attention.temperature_length", &[0.0]),
     ("leading_dense_block_count", &[0.0]),
+    // The stream that layers compute.
+    ("altup.active_idx", &[0.0]),
 ];
 
 impl<'a> FamilyKeys<'a> {

@@ -49,9 +49,9 @@ impl Weights {
     /// Bytes of the matrices that each step reads: all but the tables of embeddings, and of experts
     /// those that one token passes through.
     pub fn step_bytes(&self) -> u64 {
-        let projection = self.per_layer.as_ref().map_or(0, |it| it.projection.size() as u64);
+        let outer = self.outer_tensors().map(|tensor| tensor.size() as u64).sum::<u64>();
         let head = self.head.as_ref().map_or(0, |head| head.size() as u64);
-        self.layers.iter().map(Layer::step_bytes).sum::<u64>() + projection + head
+        self.layers.iter().map(Layer::step_bytes).sum::<u64>() + outer + head
     }
 
     /// Bytes that packing the weights allocates.
@@ -62,11 +62,16 @@ impl Weights {
     /// The matrices that matmul reads.
     fn matmul_tensors(&self) -> impl Iterator<Item = &Tensor> {
         let stacks = self.layers.iter().flat_map(Layer::stacks).map(|stack| &stack.weight);
-        let projection = self.per_layer.as_ref().map(|it| &it.projection);
         let layers = self.layers.iter().flat_map(Layer::matrices).map(|matrix| &matrix.weight).chain(stacks);
         let classifier = self.classifier.iter().flat_map(|it| it.dense.iter().chain([&it.output]));
         let dense = self.dense.iter().chain(classifier).map(|dense| &dense.weight);
-        layers.chain(projection).chain(dense).chain(&self.head)
+        layers.chain(self.outer_tensors()).chain(dense).chain(&self.head)
+    }
+
+    /// Those outside the layers that each step reads, but for the head.
+    fn outer_tensors(&self) -> impl Iterator<Item = &Tensor> {
+        let altup = self.altup.iter().flat_map(|it| [&it.projections, &it.unembeddings]);
+        self.per_layer.iter().map(|it| &it.projection).chain(altup)
     }
 
     /// Packs every matrix that matmul reads.
@@ -77,10 +82,11 @@ impl Weights {
             return Err(ModelError::MemoryLimit { needed, limit });
         }
         let threads = if options.threads == 0 { cpu::cores() } else { cpu::check_threads(options.threads)? };
-        let projection = self.per_layer.as_mut().map(|it| &mut it.projection);
+        let projection = self.per_layer.iter_mut().map(|it| &mut it.projection);
+        let altup = self.altup.iter_mut().flat_map(|it| [&mut it.projections, &mut it.unembeddings]);
         let classifier = self.classifier.iter_mut().flat_map(|it| it.dense.iter_mut().chain([&mut it.output]));
         let dense = self.dense.iter_mut().chain(classifier).map(|dense| &mut dense.weight);
-        let tensors = self.layers.iter_mut().flat_map(Layer::tensors_mut).chain(projection);
+        let tensors = self.layers.iter_mut().flat_map(Layer::tensors_mut).chain(projection).chain(altup);
         let mut tensors =
             tensors.chain(dense).chain(&mut self.head).filter(|tensor| tensor.packed_size() > 0).peekable();
         let helpers = if tensors.peek().is_some() { 1..threads } else { 0..0 };

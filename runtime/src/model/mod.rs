@@ -1,6 +1,7 @@
 //! The backbone: configuration, checked weights, state, and one forward pass for every family.
 
 mod adapter;
+mod altup;
 mod attention;
 mod bind;
 mod checkpoints;
@@ -13,6 +14,7 @@ mod feed_forward;
 pub mod fingerprint;
 mod forward;
 mod keys;
+mod laurel;
 mod layer_kind;
 mod load;
 mod name;
@@ -53,8 +55,8 @@ pub use schema::TensorSpec;
 pub use state::{Scratch, State};
 pub use tensor::{Tensor, vector};
 pub use weights::{
-    Attention, Classifier, DeltaNet, Dense, Experts, FeedForward, KeysValues, Layer, Linear, Mixer, Network, Norm,
-    PerLayerEmbedding, PerLayerInput, SharedExpert, ShortConvolution, Stack, Weights,
+    AltUp, AltUpLayer, Attention, Classifier, DeltaNet, Dense, Experts, FeedForward, KeysValues, Laurel, Layer, Linear,
+    Mixer, Network, Norm, PerLayerEmbedding, PerLayerInput, SharedExpert, ShortConvolution, Stack, Weights,
 };
 
 /// A backbone, immutable: share it between sessions with [`Arc`].

@@ -45,6 +45,11 @@ roles! {
     PerLayerProjection = "per_layer_model_proj";
     /// The norm of what the projection gives each layer, `[per_layer]`.
     PerLayerProjectionNorm = "per_layer_proj_norm";
+    /// What gives the other streams of AltUp of the first, `[streams - 1][hidden][hidden]`: Gemma
+    /// 3n.
+    AltUpProjections = "altup_proj";
+    /// What the other streams are projected by before the sum, `[streams - 1][hidden][hidden]`.
+    AltUpUnembeddings = "altup_unembd_proj";
     /// The final norm, `[hidden]`.
     OutputNorm = "output_norm";
     /// The norm of embeddings, `[hidden]`; in LFM2, whose files name it so, the final norm.
@@ -146,6 +151,23 @@ roles! {
     FfnPostNorm = "post_ffw_norm";
     /// The norm of the sum of the feed-forward network and its input, `[hidden]`.
     LayerOutputNorm = "layer_output_norm";
+    /// What tells how the streams of AltUp are mixed, `[streams][hidden]`.
+    AltUpRouter = "altup_router";
+    /// The norm of the router's input, `[hidden]`.
+    AltUpRouterNorm = "altup_router_norm";
+    /// What gives the coefficients of predictions of what the router gives, `[streams *
+    /// streams][streams]`.
+    AltUpPrediction = "altup_predict_coef";
+    /// What gives the coefficients of corrections, `[streams][streams]`.
+    AltUpCorrection = "altup_correct_coef";
+    /// What the corrected stream is multiplied by as the input of the per-layer gate, `[hidden]`.
+    AltUpCorrectionScale = "altup_correct_scale";
+    /// The first matrix of the low-rank residual of attention, `[rank][hidden]`: LAuReL.
+    LaurelLeft = "laurel_l";
+    /// The second one, `[hidden][rank]`.
+    LaurelRight = "laurel_r";
+    /// The norm of what they give, `[hidden]`.
+    LaurelPostNorm = "laurel_post_norm";
     /// The gate of the layer's per-layer input, `[per_layer][hidden]`.
     PerLayerGate = "inp_gate";
     /// `[hidden][per_layer]`
@@ -158,7 +180,7 @@ roles! {
 
 impl Role {
     /// The first of the matrices with the same input: keys and values share the input of queries,
-    /// and so do all of a gated delta net but its output; `up` shares that of `gate`, a shared
+    /// and so do the first matrix of LAuReL and all of a gated delta net but its output; `up` shares that of `gate`, a shared
     /// expert that of the router, and tied embeddings that of the head.
     /// [`Stage::Input`](super::Stage::Input) names the first one.
     #[must_use]
@@ -169,7 +191,8 @@ impl Role {
             | Self::FusedQueryKeyValue
             | Self::DeltaGate
             | Self::DeltaDecay
-            | Self::DeltaRate => Self::Query,
+            | Self::DeltaRate
+            | Self::LaurelLeft => Self::Query,
             Self::FfnUp => Self::FfnGate,
             Self::FfnUpExperts => Self::FfnGateExperts,
             Self::FfnGateShared | Self::FfnUpShared => Self::FfnRouter,
@@ -305,6 +328,7 @@ mod tests {
     fn matrices_that_share_an_input_name_the_same_one() {
         assert_eq!([Role::Query, Role::Key, Role::Value, Role::FusedQueryKeyValue].map(Role::input), [Role::Query; 4]);
         assert_eq!([Role::DeltaGate, Role::DeltaDecay, Role::DeltaRate].map(Role::input), [Role::Query; 3]);
+        assert_eq!(Role::LaurelLeft.input(), Role::Query);
         assert_eq!([Role::FfnGate, Role::FfnUp].map(Role::input), [Role::FfnGate; 2]);
         assert_eq!([Role::FfnGateExperts, Role::FfnUpExperts].map(Role::input), [Role::FfnGateExperts; 2]);
         let routed = [Role::FfnRouter, Role::FfnGateShared, Role::FfnUpShared];

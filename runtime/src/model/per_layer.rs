@@ -6,6 +6,7 @@ use crate::memory::OutOfMemory;
 use crate::ops::{Exec, MatmulOp, activate_gate, add_scaled, for_each_row, matmul, rms_norm, scale};
 
 use super::Model;
+use super::altup::add_to_others;
 use super::name::Role;
 use super::pass::{Part, Stage, Watch, add_residual, multiply};
 use super::state::Scratch;
@@ -41,7 +42,7 @@ pub(super) fn per_layer_inputs(
 }
 
 /// The end of a layer: `x = scale (x + norm(W_o (act(W_g x) * its per-layer input)))`, as far as it
-/// has these.
+/// has these. With AltUp the sum is that of the other streams.
 pub(super) fn end_layer<E: From<OutOfMemory>>(
     exec: &mut Exec,
     model: &Model,
@@ -71,7 +72,7 @@ fn add_input<E: From<OutOfMemory>>(
 ) -> Result<(), E> {
     let (config, isa) = (model.config(), exec.isa);
     let (all, own) = (config.per_layer_width(), model.matrix(&weights.gate.weight).rows());
-    s.begin_per_layer_input(config, own);
+    s.begin_gate(config, own);
     watch(Stage::Input { layer: index, role: Role::PerLayerGate, x: &s.x })?;
     multiply(exec, model, index, parts, &s.x, &mut s.quantized, [(&weights.gate, &mut s.gate)])?;
     let (activation, inputs) = (config.family.activation, &s.per_layer);
@@ -80,6 +81,10 @@ fn add_input<E: From<OutOfMemory>>(
     });
     watch(Stage::Input { layer: index, role: Role::PerLayerOutput, x: &s.gate })?;
     multiply(exec, model, index, parts, &s.gate, &mut s.quantized, [(&weights.output, &mut s.normed)])?;
-    add_residual(exec, config, Some(&weights.post_norm), &mut s.normed, &mut s.x);
+    if config.streams.is_some() {
+        add_to_others(exec, config, &weights.post_norm, s);
+    } else {
+        add_residual(exec, config, Some(&weights.post_norm), &mut s.normed, &mut s.x);
+    }
     Ok(())
 }

@@ -36,9 +36,18 @@ impl TensorSpec {
             && !matches!(self.name.role, Role::ConvolutionKernel | Role::DeltaKernel)
     }
 
-    /// Whether it is a small table of vectors, which is no matrix of a matmul: it stays as it is.
+    /// Whether it is a small table whose values stay as they are, and no matrix of a matmul: vectors
+    /// that are added to embeddings, norms of single heads, or coefficients of AltUp.
     pub(super) fn is_table(&self) -> bool {
-        matches!(self.name.role, Role::TokenTypes | Role::PositionEmbedding | Role::QueryNorm | Role::KeyNorm)
+        matches!(
+            self.name.role,
+            Role::TokenTypes
+                | Role::PositionEmbedding
+                | Role::QueryNorm
+                | Role::KeyNorm
+                | Role::AltUpPrediction
+                | Role::AltUpCorrection
+        )
     }
 
     fn optional(role: Role, shape: &[usize]) -> Self {
@@ -57,6 +66,11 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
         all.push(TensorSpec::new(Role::PerLayerProjection, &[width, hidden]));
         all.push(TensorSpec::new(Role::PerLayerProjectionNorm, &[per_layer]));
     }
+    if let Some(streams) = config.streams {
+        for role in [Role::AltUpProjections, Role::AltUpUnembeddings] {
+            all.push(TensorSpec::new(role, &[streams - 1, hidden, hidden]));
+        }
+    }
     all.extend(config.token_types.map(|types| TensorSpec::new(Role::TokenTypes, &[types, hidden])));
     if config.family.learned_positions {
         all.push(TensorSpec::new(Role::PositionEmbedding, &[config.context_length, hidden]));
@@ -72,7 +86,7 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
             LayerKind::ShortConvolution { taps } => short_convolution(config, taps),
             LayerKind::GatedDeltaNet(shape) => delta_net(config, shape),
         };
-        let parts = [mixer, feed_forward(config, layer), layer_end(config)];
+        let parts = [mixer, feed_forward(config, layer), residuals(config), layer_end(config)];
         let is_bare = config.family.bare_first_attention && index == 0;
         let parts = parts.into_iter().flatten().filter(|spec| !is_bare || spec.name.role != Role::AttentionNorm);
         all.extend(parts.map(|mut spec| {
@@ -187,6 +201,24 @@ fn feed_forward(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
     match layer.experts {
         Some(layer) => all.extend(experts(config, &layer)),
         None => all.extend(dense(config, layer.ffn)),
+    }
+    all
+}
+
+/// The tensors of LAuReL and AltUp.
+fn residuals(config: &Config) -> Vec<TensorSpec> {
+    let (hidden, mut all) = (config.hidden, Vec::new());
+    if let Some(rank) = config.family.laurel_rank {
+        all.push(TensorSpec::new(Role::LaurelLeft, &[rank, hidden]));
+        all.push(TensorSpec::new(Role::LaurelRight, &[hidden, rank]));
+        all.extend(norm(config, Role::LaurelPostNorm));
+    }
+    if let Some(streams) = config.streams {
+        all.push(TensorSpec::new(Role::AltUpRouter, &[streams, hidden]));
+        all.extend(norm(config, Role::AltUpRouterNorm));
+        all.push(TensorSpec::new(Role::AltUpPrediction, &[streams * streams, streams]));
+        all.push(TensorSpec::new(Role::AltUpCorrection, &[streams, streams]));
+        all.push(TensorSpec::new(Role::AltUpCorrectionScale, &[hidden]));
     }
     all
 }
@@ -428,6 +460,47 @@ mod tests {
         for shared in [3, 4, 5] {
             assert!(matches!(read("gemma4", &own(shared)), Err(ModelError::InvalidValue { .. })), "{shared}");
         }
+    }
+
+    #[test]
+    fn streams_and_sparse_gates_are_as_the_file_says() {
+        let own = |streams: u32, cutoffs: Vec<f32>| {
+            [
+                ("altup.num_inputs", Value::U32(streams)),
+                ("altup.active_idx", Value::U32(0)),
+                ("activation_sparsity_scale", cutoffs.into()),
+            ]
+        };
+        let gemma3n = with("gemma3n", &own(3, vec![1.5, f32::NEG_INFINITY]));
+        for (name, shape) in [
+            ("altup_proj.weight", &[2, 64, 64][..]),
+            ("altup_unembd_proj.weight", &[2, 64, 64]),
+            ("blk.0.altup_router.weight", &[3, 64]),
+            ("blk.0.altup_router_norm.weight", &[64]),
+            ("blk.1.altup_predict_coef.weight", &[9, 3]),
+            ("blk.1.altup_correct_coef.weight", &[3, 3]),
+            ("blk.1.altup_correct_scale.weight", &[64]),
+            ("blk.1.laurel_l.weight", &[64, 64]),
+            ("blk.1.laurel_post_norm.weight", &[64]),
+        ] {
+            assert_eq!(spec(&gemma3n, name), Some((shape.to_vec(), false)), "{name}");
+        }
+        assert_eq!(gemma3n.layers.iter().map(|layer| layer.gate_cutoff).collect::<Vec<_>>(), [Some(1.5), None]);
+        assert!(tensors(&gemma3n).iter().all(|spec| !spec.is_matrix() || spec.shape[spec.shape.len() - 1] >= 64));
+        assert_eq!(spec(&config("gemma3"), "altup_proj.weight"), None);
+        let refused = |own: &[(&str, Value)]| match read("gemma3n", own) {
+            Err(ModelError::InvalidValue { key, .. } | ModelError::UnknownKey { key, .. }) => key,
+            other => panic!("{other:?}"),
+        };
+        let none = vec![f32::NEG_INFINITY; 2];
+        assert_eq!(refused(&own(1, none.clone())), "gemma3n.altup.num_inputs");
+        assert_eq!(refused(&own(9, none.clone())), "gemma3n.altup.num_inputs");
+        for wrong in [vec![1.0], vec![f32::NAN, 1.0], vec![1.0, f32::INFINITY]] {
+            assert_eq!(refused(&own(4, wrong)), "gemma3n.activation_sparsity_scale");
+        }
+        let [streams, _, cutoffs] = own(4, none);
+        let other_active = [streams, ("altup.active_idx", Value::U32(1)), cutoffs];
+        assert_eq!(refused(&other_active), "gemma3n.altup.active_idx");
     }
 
     #[test]

@@ -42,8 +42,10 @@ pub(super) enum LayerState {
 pub struct Scratch {
     /// Tokens that there is room for.
     room: usize,
-    /// The residual stream: `[n][hidden]`
+    /// The residual stream: `[n][hidden]`; of several the one that a layer computes.
     pub(super) x: Vec<f32>,
+    /// All streams of AltUp: `[n][streams][hidden]`
+    pub(super) streams: Vec<f32>,
     /// `[n][hidden]`
     pub(super) normed: Vec<f32>,
     /// Queries, `[n][heads * head_dim]`, a convolution's gates and inputs, `[n][3 * hidden]`, or
@@ -61,7 +63,8 @@ pub struct Scratch {
     /// What attention or a convolution gives: `[n][heads * head_dim]`, `[n][hidden]`, or the
     /// channels of a delta net.
     pub(super) mixed: Vec<f32>,
-    /// `[n][ffn]`, or the gate of a per-layer input, `[n][per_layer]`.
+    /// `[n][ffn]`, the gate of a per-layer input, `[n][per_layer]`, what a router of AltUp gives,
+    /// `[n][streams]`, or the middle of a low-rank residual, `[n][rank]`.
     pub(super) gate: Vec<f32>,
     /// `[n][ffn]`; before the layers the per-layer embeddings, `[n][layers * per_layer]`.
     pub(super) up: Vec<f32>,
@@ -251,21 +254,24 @@ impl State {
 
 impl Scratch {
     /// The widths of the buffers of floats, in the order of [`Scratch::buffers`].
-    fn widths(config: &Config) -> [usize; 13] {
+    fn widths(config: &Config) -> [usize; 14] {
         let MixerWidths { projected, gated, key, value, mixed } = config.mixer_widths();
         let (hidden, ffn) = (config.hidden, config.most(LayerConfig::ffn_width));
         let per_layer = config.per_layer_width();
-        let gate = ffn.max(config.per_layer.unwrap_or(0));
+        let streams = config.streams.unwrap_or(0);
+        let rank = config.family.laurel_rank.unwrap_or(0);
+        let gate = ffn.max(config.per_layer.unwrap_or(0)).max(streams).max(rank);
         let up = per_layer.max(if config.family.gated { ffn } else { 0 });
         let expert = if config.experts().next().is_some() { hidden } else { 0 };
         let shared = usize::from(config.experts().any(|experts| experts.shared.is_some()));
-        [hidden, hidden, projected.max(hidden), gated, key, value, mixed, gate, up, per_layer, expert, expert, shared]
+        let [streams, query] = [streams * hidden, projected.max(hidden)];
+        [hidden, streams, hidden, query, gated, key, value, mixed, gate, up, per_layer, expert, expert, shared]
     }
 
-    fn buffers(&mut self) -> [&mut Vec<f32>; 13] {
-        let Self { x, normed, query, gated, key, value, mixed, gate, up, per_layer, .. } = self;
+    fn buffers(&mut self) -> [&mut Vec<f32>; 14] {
+        let Self { x, streams, normed, query, gated, key, value, mixed, gate, up, per_layer, .. } = self;
         let Self { gathered, expert_out, shared_scales, .. } = self;
-        [x, normed, query, gated, key, value, mixed, gate, up, per_layer, gathered, expert_out, shared_scales]
+        [x, streams, normed, query, gated, key, value, mixed, gate, up, per_layer, gathered, expert_out, shared_scales]
     }
 
     /// Bytes of the buffers of a pass over `n` tokens.
@@ -356,9 +362,14 @@ impl Scratch {
         self.per_layer.resize(n * config.per_layer_width(), 0.0);
     }
 
-    /// Sizes the buffer of the gate of a per-layer input for the tokens of [`Scratch::begin`].
-    pub(super) fn begin_per_layer_input(&mut self, config: &Config, per_layer: usize) {
-        self.gate.resize(self.x.len() / config.hidden * per_layer, 0.0);
+    /// Sizes the buffer of gates, so many for each of the tokens of [`Scratch::begin`].
+    pub(super) fn begin_gate(&mut self, config: &Config, width: usize) {
+        self.gate.resize(self.x.len() / config.hidden * width, 0.0);
+    }
+
+    /// Sizes the buffer of so many streams for the tokens of [`Scratch::begin`].
+    pub(super) fn begin_streams(&mut self, streams: usize) {
+        self.streams.resize(self.x.len() * streams, 0.0);
     }
 
     /// Sizes the buffers of the layer's experts for the tokens of [`Scratch::begin`]; nothing is
@@ -460,6 +471,7 @@ impl Config {
 
     /// The widest input of a matmul.
     fn widest(&self) -> usize {
-        self.most(|layer| layer.widest(self.hidden)).max(self.per_layer.unwrap_or(0))
+        let (per_layer, rank) = (self.per_layer.unwrap_or(0), self.family.laurel_rank.unwrap_or(0));
+        self.most(|layer| layer.widest(self.hidden)).max(per_layer).max(rank)
     }
 }

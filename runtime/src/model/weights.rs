@@ -8,8 +8,12 @@ use super::tensor::Tensor;
 /// input.
 #[derive(Debug)]
 pub struct Layer {
+    /// How it predicts and corrects the streams of AltUp, if there are such.
+    pub altup: Option<AltUpLayer>,
     /// What mixes tokens, as the layer's [`LayerKind`] says.
     pub mixer: Mixer,
+    /// The low-rank residual of that, if the family has it.
+    pub laurel: Option<Laurel>,
     /// The feed-forward network.
     pub feed_forward: FeedForward,
     /// What the layer adds of the per-layer embeddings, if the backbone has them.
@@ -215,6 +219,42 @@ pub struct Classifier {
     pub output: Linear,
 }
 
+/// What begins and ends the streams of AltUp.
+#[derive(Debug)]
+pub struct AltUp {
+    /// What gives the streams but the first of the first: `[streams - 1][hidden][hidden]`
+    pub projections: Tensor,
+    /// What they are projected by before all are summed: `[streams - 1][hidden][hidden]`
+    pub unembeddings: Tensor,
+}
+
+/// How a layer predicts and corrects the streams of AltUp.
+#[derive(Debug)]
+pub struct AltUpLayer {
+    /// `[streams][hidden]`
+    pub router: Linear,
+    /// The norm of its input.
+    pub router_norm: Norm,
+    /// `[streams][streams][streams]`: of each prediction and each stream in it, by what the router
+    /// gives.
+    pub prediction: Vec<f32>,
+    /// `[streams][streams]`: of each correction, by what the router gives.
+    pub correction: Vec<f32>,
+    /// What the corrected stream is multiplied by as the input of the per-layer gate: `[hidden]`
+    pub correction_scale: Vec<f32>,
+}
+
+/// The weights of the low-rank residual of attention (LAuReL).
+#[derive(Debug)]
+pub struct Laurel {
+    /// `[rank][hidden]`
+    pub left: Linear,
+    /// `[hidden][rank]`
+    pub right: Linear,
+    /// The norm of the output.
+    pub post_norm: Norm,
+}
+
 /// A matrix, and what is added to its outputs.
 #[derive(Debug)]
 pub struct Linear {
@@ -231,8 +271,11 @@ pub struct Linear {
 impl Layer {
     /// The matrices that all tokens are multiplied with: all but those of single experts.
     pub fn matrices(&self) -> impl Iterator<Item = &Linear> {
+        let router = self.altup.iter().map(|it| &it.router);
+        let laurel = self.laurel.iter().flat_map(|it| [&it.left, &it.right]);
         let per_layer = self.per_layer.iter().flat_map(|it| [&it.gate, &it.output]);
-        self.mixer.matrices().chain(self.feed_forward.network.matrices()).chain(per_layer)
+        let residuals = router.chain(laurel).chain(per_layer);
+        self.mixer.matrices().chain(self.feed_forward.network.matrices()).chain(residuals)
     }
 
     /// The matrices of the layer's experts, stacked.
@@ -247,8 +290,10 @@ impl Layer {
     /// The weights of all of them, to be packed.
     pub(super) fn tensors_mut(&mut self) -> impl Iterator<Item = &mut Tensor> {
         let mixer = self.mixer.matrices_mut().map(|linear| &mut linear.weight);
+        let router = self.altup.iter_mut().map(|it| &mut it.router.weight);
+        let laurel = self.laurel.iter_mut().flat_map(|it| [&mut it.left.weight, &mut it.right.weight]);
         let per_layer = self.per_layer.iter_mut().flat_map(|it| [&mut it.gate.weight, &mut it.output.weight]);
-        mixer.chain(self.feed_forward.network.tensors_mut()).chain(per_layer)
+        mixer.chain(self.feed_forward.network.tensors_mut()).chain(router).chain(laurel).chain(per_layer)
     }
 
     /// Bytes of the matrices that a step reads: of experts those of one token.
@@ -330,6 +375,8 @@ pub struct Weights {
     pub embedding: Tensor,
     /// The per-layer embeddings, if there are such.
     pub per_layer: Option<PerLayerEmbedding>,
+    /// What begins and ends the streams of AltUp, if there are such.
+    pub altup: Option<AltUp>,
     /// What tokens have of their segment, `[1 or 2][hidden]`, where the file has it.
     pub token_types: Option<Vec<f32>>,
     /// What tokens have of their position, `[context][hidden]`, where the family has it.

@@ -120,7 +120,9 @@ impl Kernel for Activate<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::vector::tests::{SIZES, close, not_finite, wave};
-    use super::super::vector::{layer_norm, rms_norm, sigmoid, soft_cap, softmax, softmax_with_sink};
+    use super::super::vector::{
+        cut_off, layer_norm, mean_square, rms_norm, sigmoid, soft_cap, softmax, softmax_with_sink,
+    };
     use super::*;
 
     #[test]
@@ -248,7 +250,9 @@ mod tests {
             |isa, x, _| soft_cap(isa, x, 30.0),
             |isa, x, _| softmax(isa, x),
         ];
-        const OTHERS: [Function; 9] = [
+        const OTHERS: [Function; 11] = [
+            |isa, x, _| cut_off(isa, x, 1.5),
+            |isa, x, _| x[0] = mean_square(isa, x),
             |isa, x, _| sigmoid(isa, x),
             |isa, x, y| layer_norm(isa, x, y, Some(y), 1e-5),
             |isa, x, y| layer_norm(isa, x, y, None, 1e-5),

@@ -47,7 +47,9 @@ pub use matmul::{MatmulOp, matmul};
 pub use matrix::{Matrix, Panels};
 pub use query_tile::{AttentionParams, Queries};
 pub use rope::{RopePairing, RopeTable, Rotation, rotate};
-pub use vector::{add, add_scaled, layer_norm, rms_norm, scale, sigmoid, soft_cap, softmax, softmax_with_sink};
+pub use vector::{
+    add, add_scaled, cut_off, layer_norm, mean_square, rms_norm, scale, sigmoid, soft_cap, softmax, softmax_with_sink,
+};
 
 /// The execution context: an instruction set and the threads.
 #[derive(Debug)]

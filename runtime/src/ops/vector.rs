@@ -131,21 +131,8 @@ impl Kernel for LayerNorm<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
-        let n = self.x.len() as f32;
-        let mut sum = PartialSums::new(isa);
-        map!(isa: S, self.x, 0.0, |x, at, vector| {
-            sum.add(isa, vector, x);
-            x
-        });
-        let mean = sum.sum(isa) / n;
-        let mut squares = PartialSums::new(isa);
-        // Padded with the mean, which adds nothing to the squares.
-        map!(isa: S, self.x, mean, |x, at, vector| {
-            let x = isa.sub(x, isa.splat(mean));
-            squares.fma(isa, vector, x, x);
-            x
-        });
-        let scale = isa.splat(1.0 / (squares.sum(isa) / n + self.epsilon).sqrt());
+        let variance = center(isa, self.x);
+        let scale = isa.splat(1.0 / (variance + self.epsilon).sqrt());
         map!(isa: S, self.x, 0.0, |x, at, vector| {
             let x = isa.mul(isa.mul(x, scale), load_at(isa, self.weight, at));
             match self.bias {
@@ -153,6 +140,73 @@ impl Kernel for LayerNorm<'_> {
                 None => x,
             }
         });
+    }
+}
+
+/// Subtracts the mean of `x`, in place, and gives the variance.
+#[inline(always)]
+fn center<S: Simd>(isa: S, x: &mut [f32]) -> f32 {
+    let n = x.len() as f32;
+    let mut sum = PartialSums::new(isa);
+    map!(isa: S, x, 0.0, |x, at, vector| {
+        sum.add(isa, vector, x);
+        x
+    });
+    let mean = sum.sum(isa) / n;
+    let mut squares = PartialSums::new(isa);
+    // Padded with the mean, which adds nothing to the squares.
+    map!(isa: S, x, mean, |x, at, vector| {
+        let x = isa.sub(x, isa.splat(mean));
+        squares.fma(isa, vector, x, x);
+        x
+    });
+    squares.sum(isa) / n
+}
+
+/// The mean of the squares.
+pub fn mean_square(isa: Isa, x: &[f32]) -> f32 {
+    isa.dispatch(MeanSquare { x })
+}
+
+struct MeanSquare<'a> {
+    x: &'a [f32],
+}
+
+impl Kernel for MeanSquare<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, isa: S) -> f32 {
+        let mut squares = PartialSums::new(isa);
+        for start in (0..self.x.len()).step_by(MAX_LANES) {
+            for vector in 0..PartialSums::<S>::VECTORS {
+                let x = load_at(isa, self.x, start + vector * S::LANES);
+                squares.fma(isa, vector, x, x);
+            }
+        }
+        squares.sum(isa) / self.x.len() as f32
+    }
+}
+
+/// `x = max(0, x - mean(x) - deviations * deviation(x))`, in place: of numbers that are normally
+/// distributed a known share stays above 0 (statistical top-k: You et al. 2025, arXiv 2506.06644).
+pub fn cut_off(isa: Isa, x: &mut [f32], deviations: f32) {
+    isa.dispatch(CutOff { x, deviations });
+}
+
+struct CutOff<'a> {
+    x: &'a mut [f32],
+    deviations: f32,
+}
+
+impl Kernel for CutOff<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, isa: S) {
+        let variance = center(isa, self.x);
+        let (zero, cutoff) = (isa.splat(0.0), isa.splat(self.deviations * variance.sqrt()));
+        map!(isa: S, self.x, 0.0, |x, at, vector| isa.max(zero, isa.sub(x, cutoff)));
     }
 }
 
@@ -343,6 +397,29 @@ pub(super) mod tests {
                 let mut bad = x.clone();
                 softmax_with_sink(isa, &mut bad, f32::NAN);
                 assert!(bad.iter().all(|x| x.is_nan()), "{isa:?} {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn small_gates_are_cut_off_as_the_formula_says_on_every_isa_and_nan_stays() {
+        for isa in Isa::available() {
+            for (n, deviations) in SIZES.into_iter().flat_map(|n| [(n, 1.644_853_6), (n, -0.5)]) {
+                let x: Vec<f32> = wave(n, 3.0).iter().map(|x| x + 0.7).collect();
+                let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / n as f64;
+                let variance = x.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n as f64;
+                let cutoff = mean + f64::from(deviations) * variance.sqrt();
+                let mut got = x.clone();
+                cut_off(isa, &mut got, deviations);
+                for (got, x) in got.iter().zip(&x) {
+                    let want = (f64::from(*x) - cutoff).max(0.0);
+                    assert!((f64::from(*got) - want).abs() < 1e-5, "{isa:?} {n}: {got} for {want}");
+                }
+                let square = x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n as f64;
+                close(&[mean_square(isa, &x)], [square].into_iter(), 1e-5);
+                got[n / 2] = f32::NAN;
+                cut_off(isa, &mut got, deviations);
+                assert!(got.iter().all(|x| x.is_nan()), "{isa:?} {n}");
             }
         }
     }

@@ -473,6 +473,11 @@ fn parameters(config: &Config, rotations: &[Rotation]) -> impl Iterator<Item = u
         [experts.used as u64, gating, u64::from(experts.scale.to_bits())]
     });
     let shared = config.layers.iter().filter_map(|layer| layer.kv_source).map(|source| source as u64);
+    let cutoffs = config
+        .layers
+        .iter()
+        .zip(0..)
+        .filter_map(|(layer, index)| layer.gate_cutoff.map(|cutoff| u64::from(cutoff.to_bits()) | (index << 32)));
     let window = config.sliding_window.unwrap_or(usize::MAX) as u64;
     floats
         .map(|x| u64::from(x.to_bits()))
@@ -483,6 +488,7 @@ fn parameters(config: &Config, rotations: &[Rotation]) -> impl Iterator<Item = u
         .chain(norms)
         .chain(experts)
         .chain(shared)
+        .chain(cutoffs)
 }
 
 /// Writes and hashes.

@@ -5,7 +5,8 @@ use ollm_runtime::model::{Model, Pooling};
 use safetensors::Dtype;
 use serde_json::{Value, json};
 
-use super::source::{Source, assert_same, fuse, imported, run};
+use super::source::{Source, assert_same, fuse, imported, off, run};
+use crate::common::read;
 
 #[test]
 fn what_versions_before_5_wrote_means_the_same() {
@@ -117,6 +118,69 @@ fn gemma4_is_read_in_each_of_its_spellings() {
     ] {
         let error = run(&Source::of("gemma4").set(key, value).write(1), "F16").unwrap_err().to_string();
         assert!(error.contains(key), "{error}");
+    }
+}
+
+/// Gemma 3n as older configurations have it, and as a part of a larger model, whose last layers have
+/// keys and values that nobody reads: llama.cpp wants them in the file.
+#[test]
+fn gemma3n_is_read_in_each_of_its_spellings() {
+    let expected = imported(&Source::of("gemma3n"), "F16");
+    let change = |keys: Value, gone: &[&str]| {
+        Source::of("gemma3n").edit(|source| {
+            let map = source.config.as_object_mut().unwrap();
+            map.retain(|key, _| !gone.contains(&key.as_str()));
+            map.extend(keys.as_object().unwrap().clone());
+        })
+    };
+    let old = json!({"rope_theta": 1000.0, "rope_local_base_freq": 100.0, "rope_scaling": null});
+    let gone = ["rope_parameters", "altup_active_idx", "altup_num_inputs", "altup_correct_scale", "laurel_rank"];
+    assert_same(&expected, &imported(&change(old.clone(), &gone), "F16"), "old names");
+    let larger = |source: Source| {
+        source.edit(|source| {
+            let text = source.config.clone();
+            source.config = json!({"architectures": ["Gemma3nForConditionalGeneration"], "model_type": "gemma3n",
+                "text_config": text, "eos_token_id": text["eos_token_id"]});
+            let tensors = std::mem::take(&mut source.tensors).into_iter();
+            let inner = |name: String| name.replacen("model.", "model.language_model.", 1);
+            source.tensors = tensors.map(|(name, tensor)| (inner(name), tensor)).collect();
+            let vain = (Dtype::F32, vec![2], vec![0; 8]);
+            for name in ["model.vision_tower.patch.weight", "model.audio_tower.conformer.0.weight"] {
+                source.tensors.insert(name.to_owned(), vain.clone());
+            }
+        })
+    };
+    assert_same(&expected, &imported(&larger(change(old, &gone)), "F16"), "a part");
+    let vain = larger(change(json!({}), &[])).edit(|source| {
+        for (part, shape) in [("k_proj", vec![32, 32]), ("v_proj", vec![32, 32]), ("k_norm", vec![16])] {
+            let bytes = vec![0; 4 * shape.iter().product::<usize>()];
+            let name = format!("model.language_model.layers.3.self_attn.{part}.weight");
+            source.tensors.insert(name, (Dtype::F32, shape, bytes));
+        }
+    });
+    let folder = vain.write(1);
+    run(&folder, "F32").unwrap();
+    assert!(off(&folder.join("out.gguf"), "gemma3n") < 1e-3);
+    let (_, gguf) = read(&folder.join("out.gguf"));
+    let has = |name: &str| gguf.tensor(name).is_some();
+    assert!(["attn_k", "attn_v", "attn_k_norm"].iter().all(|part| has(&format!("blk.3.{part}.weight"))));
+    assert!(!has("blk.2.attn_k.weight"));
+    let (_, gguf) =
+        imported(&change(json!({"intermediate_size": [48, 48, 64, 64]}), &["activation_sparsity_pattern"]), "F16");
+    let dense = Stored::from(vec![f32::NEG_INFINITY; 4]);
+    assert_eq!(gguf.metadata().get("gemma3n.activation_sparsity_scale"), Some(&dense));
+    for (key, value) in [
+        ("laurel_rank", json!(32)),
+        ("altup_active_idx", json!(1)),
+        ("altup_correct_scale", json!(false)),
+        ("activation_sparsity_pattern", json!([0.5, 0.5])),
+        ("activation_sparsity_pattern", json!([1.0, 0.0, 0.0, 0.0])),
+        ("intermediate_size", json!([48, 48])),
+        ("intermediate_size", json!([48, 48, 0, 64])),
+        ("num_kv_shared_layers", json!(4)),
+    ] {
+        let error = run(&change(json!({key: value}), &[]).write(1), "F16").unwrap_err().to_string();
+        assert!(error.contains(key), "{key}: {error}");
     }
 }
 

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::common::{Folder, read};
 
-pub(super) const GOLDENS: [&str; 41] = [
+pub(super) const GOLDENS: [&str; 42] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -58,6 +58,7 @@ pub(super) const GOLDENS: [&str; 41] = [
     "olmoe",
     "granitemoe",
     "granitemoeshared",
+    "gemma3n",
     "gemma4",
     "gemma4_unified",
     "gpt-oss",
@@ -99,15 +100,19 @@ impl Source {
         let plain = gguf.tensors().iter().filter(|tensor| tensor.name != "rope_freqs.weight");
         let tensors = plain.flat_map(|tensor| {
             let values = decoded(tensor, &bytes);
-            let (name, values) = original(&config, &tensor.name, &values, tensor.cols());
+            let (name, mut values) = original(&config, &tensor.name, &values, tensor.cols());
             let mut shape = tensor.shape();
+            if name.ends_with("embed_tokens_per_layer.weight") {
+                shape[0] = config["vocab_size_per_layer_input"].as_u64().unwrap() as usize;
+                values.truncate(shape[0] * shape[1]);
+            }
             if name.ends_with("shared_expert_gate.weight") {
                 shape.insert(0, 1);
             }
             if name.ends_with(".conv.conv.weight") || name.ends_with(".conv1d.weight") {
                 shape.insert(1, 1);
             }
-            // Of experts, one tensor each.
+            // Of experts, and of streams, one tensor each.
             let parts = if name.contains("{}") { shape.remove(0) } else { 1 };
             let part = move |i: usize| {
                 let values = &values[i * values.len() / parts..][..values.len() / parts];
@@ -310,6 +315,16 @@ pub(super) fn own_module(kind: &str, stem: &str) -> Option<&'static str> {
             "proj" => "per_layer_projection",
             "post_norm" => "post_per_layer_input_norm",
             "layer_output_scale" => "layer_scalar",
+            "altup_proj" => "model.altup_projections.{}",
+            "altup_unembd_proj" => "model.altup_unembed_projections.{}",
+            "altup_router" => "altup.modality_router",
+            "altup_router_norm" => "altup.router_norm",
+            "altup_predict_coef" => "altup.prediction_coefs",
+            "altup_correct_coef" => "altup.correction_coefs",
+            "altup_correct_scale" => "altup.correct_output_scale",
+            "laurel_l" => "laurel.linear_left",
+            "laurel_r" => "laurel.linear_right",
+            "laurel_post_norm" => "laurel.post_laurel_norm",
             "ffn_gate_inp" => "mlp.gate",
             "ffn_gate_exps" => "mlp.experts.{}.gate_proj",
             "ffn_up_exps" => "mlp.experts.{}.up_proj",
@@ -339,9 +354,9 @@ pub(super) fn original(config: &Value, name: &str, values: &[f32], cols: usize) 
     ];
     let kind = config["model_type"].as_str().unwrap();
     let number = |key: &str| config[key].as_u64().unwrap() as usize;
-    let is_gemma4 = kind.starts_with("gemma4");
-    let around = is_gemma4 || ["gemma2", "gemma3_text"].contains(&kind);
-    let from_one = kind.starts_with("gemma") && !is_gemma4 || ["nemotron", "qwen3_5_text"].contains(&kind);
+    let is_later = kind.starts_with("gemma3n") || kind.starts_with("gemma4");
+    let around = is_later || ["gemma2", "gemma3_text"].contains(&kind);
+    let from_one = kind.starts_with("gemma") && !is_later || ["nemotron", "qwen3_5_text"].contains(&kind);
     let (layer, part) = match name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
         Some((layer, part)) => (format!("model.layers.{layer}."), part),
         None => (String::new(), name),
@@ -378,7 +393,7 @@ pub(super) fn original(config: &Value, name: &str, values: &[f32], cols: usize) 
     // What is fused below has no name of its own.
     let name = match stem.rsplit_once('.') {
         Some((_, "gate" | "up")) if kind.starts_with("granitemoe") => format!("{layer}{stem}"),
-        Some((_, "dt_bias" | "A_log" | "sinks" | "expert_bias")) => format!("{layer}{stem}"),
+        Some((_, "dt_bias" | "A_log" | "sinks" | "expert_bias" | "correct_output_scale")) => format!("{layer}{stem}"),
         // A buffer, and no module.
         None if stem == "layer_scalar" => format!("{layer}{stem}"),
         _ => format!("{layer}{stem}.{suffix}"),

@@ -350,6 +350,6 @@ mod tests {
             let off = logits.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(off < 2e-2, "{name}: logits off by {off}");
         }
-        assert_eq!(capped, ["gemma2", "gemma4", "gemma4_unified"]);
+        assert_eq!(capped, ["gemma2", "gemma4", "gemma4_unified", "gemma3n"]);
     }
 }

@@ -105,6 +105,9 @@ fn check(config: &Config) -> Result<()> {
     let parts = [
         (!config.causal, "bidirectional attention"),
         (config.layers.iter().any(|layer| layer.kind != LayerKind::Attention), RECURRENT),
+        (config.streams.is_some(), "several streams (AltUp)"),
+        (family.laurel_rank.is_some(), "low-rank residuals"),
+        (config.layers.iter().any(|layer| layer.gate_cutoff.is_some()), "sparse gates"),
         (config.per_layer.is_some(), "per-layer embeddings"),
         (config.layers.iter().any(|layer| layer.kv_source.is_some()), SHARED),
         (family.attention_sinks, "attention sinks"),
