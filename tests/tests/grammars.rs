@@ -131,7 +131,11 @@ fn gbnf_with_tokens() {
             vec![control, a],
         ),
         (format!("root ::= !{name} {name}"), vec![b, control], vec![control, control]),
-        (format!("root ::= \"(\" root \")\" | !<[{a}]>"), vec![letter(b'('), b, letter(b')')], vec![a]),
+        (
+            format!("root ::= \"(\" !<[{a}]>{{2}} \")\""),
+            vec![letter(b'('), b, b, letter(b')')],
+            vec![letter(b'('), a, b, letter(b')')],
+        ),
     ] {
         let compiled = judge.compiler.compile(GrammarKind::Gbnf, &grammar);
         let constraint = Constraint::new(&compiled.unwrap_or_else(|error| panic!("{error}\n{grammar}")));

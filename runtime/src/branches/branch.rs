@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::constraint::ConstraintError;
+use crate::memory::{self, OutOfMemory};
 use crate::session::SessionError;
 
 /// Branches that there are at most.
@@ -45,6 +46,27 @@ pub struct Branch {
     pub at_boundary: bool,
     /// How it ended; `None` of an open branch.
     pub end: Option<BranchEnd>,
+}
+
+impl Branch {
+    /// A copy.
+    pub(super) fn copied(&self) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            tokens: memory::copied(&self.tokens)?,
+            latents: memory::copied(&self.latents)?,
+            logprobs: memory::copied(&self.logprobs)?,
+            text: memory::text(&self.text)?,
+            end: self.end.clone(),
+            ..*self
+        })
+    }
+
+    /// Makes room for one more token.
+    pub(super) fn grow(&mut self) -> Result<(), OutOfMemory> {
+        memory::grow(&mut self.tokens, 1)?;
+        memory::grow(&mut self.latents, 1)?;
+        memory::grow(&mut self.logprobs, 1)
+    }
 }
 
 /// How a branch ended.

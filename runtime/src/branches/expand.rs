@@ -139,13 +139,14 @@ impl Branches {
         // probability is always shared.
         let share = if first == 1 { 1.0 } else { origin.count / count as f64 };
         let policy_weight = origin.policy_weight / count as f64;
-        let copy = Branch { parent, fork, count: share, policy_weight, ..origin.clone() };
+        let copy = || Ok(Branch { parent, fork, count: share, policy_weight, ..origin.copied()? });
+        let copies: Vec<Branch> = (1..count).map(|_| copy()).collect::<Result<_>>()?;
         memory::grow(&mut self.all, count)?;
         memory::grow(&mut self.choosers, count)?;
         memory::grow(&mut self.lanes[lane].members, count)?;
         (self.all[branch].count, self.all[branch].policy_weight) = (share, policy_weight);
-        for i in first..first + count - 1 {
-            self.all.push(copy.clone());
+        for (i, copy) in (first..).zip(copies) {
+            self.all.push(copy);
             self.choosers.push(self.choosers[branch].clone());
             self.lanes[lane].members.push(i);
         }

@@ -32,6 +32,7 @@ impl Branches {
         self.check_memory(missing.fold(0, usize::saturating_add), count)?;
         let mut room = Vec::new();
         memory::reserve(&mut room, self.lanes.len() + count)?;
+        self.all.iter_mut().zip(&going).filter(|(_, going)| **going).try_for_each(|(branch, _)| branch.grow())?;
         let picked = self.pick(&going)?;
         self.value_ends(&picked, tokenizer)?;
         let lanes = std::mem::replace(&mut self.lanes, room);

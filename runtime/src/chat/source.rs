@@ -170,12 +170,13 @@ impl Source {
         let added: Vec<String> = further().map(|(name, none)| format!("{name}={none}")).collect();
         let comma = if ended.parameters.is_empty() { "" } else { ", " };
         self.text.insert_str(ended.close, &format!("{comma}{}", added.join(", ")));
-        let names: String = ended.parameters.iter().map(|name| format!(", '{name}'")).collect();
-        let takes: String = further().map(|(name, _)| format!(", {name}=true")).collect();
         let trim = self.text.strip_suffix("%}").and_then(|tag| tag.chars().next_back()).filter(|c| "-+".contains(*c));
         let trim = trim.map(String::from).unwrap_or_default();
-        let name = &ended.name;
-        self.text.push_str(&format!("{{% set {name} = {VARIADIC}({name}{names}{takes}) {trim}%}}"));
+        let names = ended.parameters.iter().map(|name| format!("'{name}'"));
+        let takes = further().map(|(name, _)| format!("{name}=true"));
+        let arguments: Vec<String> = std::iter::once(ended.name.clone()).chain(names).chain(takes).collect();
+        let arguments = arguments.join(", ");
+        self.text.extend(["{% set ", &ended.name, " = ", VARIADIC, "(", &arguments, ") ", &trim, "%}"]);
         rest
     }
 

@@ -17,7 +17,9 @@ pub enum GrammarKind {
     Regex,
     /// A grammar in Lark's notation, as `llguidance` reads it; it begins with the rule `start`.
     Lark,
-    /// A grammar in GBNF, as llama.cpp reads it; it begins with the rule `root`.
+    /// A grammar in GBNF, as llama.cpp reads it; it begins with the rule `root`. `<name>`,
+    /// `<[number]>` and `!` before them are tokens: where both a text and a token may come, what is
+    /// such a token is taken as one.
     Gbnf,
 }
 

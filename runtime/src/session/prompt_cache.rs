@@ -9,6 +9,7 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::memory;
 use crate::model::fingerprint;
 
 use super::error::SessionError;
@@ -102,7 +103,9 @@ impl PromptCache {
             return Ok(());
         }
         self.shrink(self.limit - needed);
-        let tokens = session.tokens().iter().flat_map(|token| token.to_le_bytes()).collect::<Vec<u8>>();
+        let mut tokens = Vec::new();
+        memory::reserve(&mut tokens, size_of_val(session.tokens()))?;
+        tokens.extend(session.tokens().iter().flat_map(|token| token.to_le_bytes()));
         // Each model, and each type of the cache, has files of its own.
         let name = fingerprint::hash(identity(&session.sequence), session.kv_type().name().as_bytes());
         let name = fingerprint::hash(name, &tokens);
