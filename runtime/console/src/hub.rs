@@ -112,9 +112,8 @@ fn is_safe(name: &str) -> bool {
 fn is_part(name: &str) -> bool {
     const ENDS: [&str; 5] = [".json", ".safetensors", ".model", ".txt", ".jinja"];
     let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let is_module = |kind: &&str| folder.ends_with(*kind) && !folder.contains('/');
-    let is_read =
-        folder.is_empty() || ["_Pooling", "_Dense", "additional_chat_templates"].iter().any(|it| is_module(&it));
+    let is_module = ["_Pooling", "_Dense", "additional_chat_templates"].iter().any(|end| folder.ends_with(end));
+    let is_read = folder.is_empty() || is_module && !folder.contains('/');
     name == "README.md" || is_read && ENDS.iter().any(|end| name.ends_with(end))
 }
 
@@ -301,9 +300,10 @@ mod download {
                 files.filter_map(|file| file.ok()?.file_name().into_string().ok()).collect()
             };
             let mut names = list(&folder);
-            let inner =
-                |outer: &String| list(&folder.join(outer)).into_iter().map(move |name| format!("{outer}/{name}"));
-            let inner: Vec<String> = names.iter().flat_map(inner).collect();
+            let mut inner = Vec::new();
+            for outer in &names {
+                inner.extend(list(&folder.join(outer)).into_iter().map(|name| format!("{outer}/{name}")));
+            }
             names.extend(inner);
             (!names.is_empty()).then_some(names)
         }
