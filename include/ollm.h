@@ -1571,7 +1571,8 @@ OLLM_ENUM(ollm_draft, int32_t) {
 ollm_status ollm_session_set_draft(ollm_session *session, int32_t draft, const ollm_model *model);
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Logits, scores and embeddings: what the network says of a text, without choosing from it.
+// Logits, scores, embeddings and relevance: what the network says of a text, without choosing from
+// it.
 // ---------------------------------------------------------------------------------------------------------------------
 
 /// The distributions of the next token. Since 0.1.0.
@@ -1643,6 +1644,20 @@ ollm_status ollm_session_embed(ollm_session *session,
                                float *embedding,
                                size_t capacity,
                                size_t *length);
+
+/// How relevant a document is to a query, as a reranker scores the pair: the logit of a model with one
+/// label, of one with several the probability of the label `yes`, or of the first. The session forgets
+/// what it held, and holds the tokens of the pair afterwards; none, if the model has bidirectional
+/// attention. The texts of special tokens are text here.
+///
+/// Statuses: as `ollm_session_feed_text`; `OLLM_UNSUPPORTED` if the model has no head for
+/// classification. Since 0.1.0.
+ollm_status ollm_session_rank(ollm_session *session,
+                              const char *query,
+                              size_t query_length,
+                              const char *document,
+                              size_t document_length,
+                              float *score);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Option sets. The option set of a step is K distributions of the next token, one for each latent,

@@ -23,6 +23,9 @@ pub(super) struct HfClassifier {
 /// What the README of such a model says, as llama.cpp's converter finds it: nothing else tells.
 const JUDGE: &str = "# Qwen3-Reranker";
 
+/// The key of the prompt of such a model.
+pub(super) const PROMPT_KEY: &str = "tokenizer.chat_template.rerank";
+
 /// The places of the texts in the prompt of such a model are those of llama.cpp.
 pub(super) const JUDGES_PROMPT: &str = "<|im_start|>system\nJudge whether the Document meets the requirements based on \
     the Query and the Instruct provided. Note that the answer can only be \"yes\" or \"no\".<|im_end|>\n\

@@ -22,6 +22,7 @@ const WINDOW_KEY: &str = "attention.sliding_window";
 const PATTERN_KEY: &str = "attention.sliding_window_pattern";
 
 /// The shape of a model.
+#[allow(clippy::struct_excessive_bools, reason = "what models have does not depend on what else they have")]
 pub(super) struct HfConfig {
     /// `config.json`, and what its text model says of what it does not.
     pub(super) json: Document,
@@ -162,10 +163,7 @@ impl HfConfig {
         if head_dim % 2 != 0 {
             return Err(json.bad("head_dim", "even").into());
         }
-        let context = json.opt_positions("max_position_embeddings")?.unwrap_or(defaults.context);
-        let skipped = if architecture.padded_positions { 1 + json.opt_count("pad_token_id")?.unwrap_or(1) } else { 0 };
-        let context = context.checked_sub(skipped).filter(|&context| context > 0);
-        let context = context.ok_or_else(|| json.bad("max_position_embeddings", "more than pad_token_id and 1"))?;
+        let (skipped, context) = positions(json, architecture)?;
         // Where the runtime has a cap for a file that says nothing, none is 0.
         let family = architecture.family();
         let cap = |key, is_read: bool, missing: Option<f64>, silent: Option<f32>| match json.is_null(key) {
@@ -177,18 +175,8 @@ impl HfConfig {
         let scalar = architecture.scaled_scores.then(|| scalar.unwrap_or(QUERY_SCALAR));
         let is_silent =
             |scalar: &f64| scalar.total_cmp(&(head_dim as f64)).is_eq() && family.query_pre_attn_scalar != Some(layers);
-        let tied = whole.opt_bool("tie_word_embeddings")?;
-        let own = json.opt_bool("tie_word_embeddings")?;
-        let is_convolution = matches!(architecture.recurrent, RecurrentKeys::ShortConvolutions { .. });
+        let tied = tied([whole, json], architecture, head, is_part)?;
         let is_adjusted = architecture.recurrent == RecurrentKeys::ShortConvolutions { adjusted: true };
-        let own = if is_convolution { json.opt_bool("tie_embedding")?.or(own) } else { own };
-        let tied = match (is_part, own) {
-            _ if head != HeadKind::Own => Some(true),
-            // Where the class ties them; else a head that is not there is the embedding.
-            (false, own) => own.or(defaults.tied.then_some(true)),
-            (true, Some(own)) => Some(own || tied == Some(true)),
-            (true, None) => tied,
-        };
         let rope_layers = rope_layers(json, family, layers)?;
         let is_ropeless = architecture.hybrid && json.opt_str("position_embedding_type")? != Some("rope");
         let parallel = if architecture.parallel { json.opt_bool("use_parallel_residual")? } else { None };
@@ -417,6 +405,35 @@ fn refuse(json: &Document, architecture: &Architecture) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether the head is the embedding, as the whole configuration says it and that of the text model.
+fn tied(
+    [whole, json]: [&Document; 2],
+    architecture: &Architecture,
+    head: HeadKind,
+    is_part: bool,
+) -> Result<Option<bool>> {
+    let tied = whole.opt_bool("tie_word_embeddings")?;
+    let own = json.opt_bool("tie_word_embeddings")?;
+    let is_convolution = matches!(architecture.recurrent, RecurrentKeys::ShortConvolutions { .. });
+    let own = if is_convolution { json.opt_bool("tie_embedding")?.or(own) } else { own };
+    Ok(match (is_part, own) {
+        _ if head != HeadKind::Own => Some(true),
+        // Where the class ties them; else a head that is not there is the embedding.
+        (false, own) => own.or(architecture.defaults.tied.then_some(true)),
+        (true, Some(own)) => Some(own || tied == Some(true)),
+        (true, None) => tied,
+    })
+}
+
+/// How many first positions of a table no text reaches, and how many it does.
+fn positions(json: &Document, architecture: &Architecture) -> Result<(usize, usize)> {
+    const KEY: &str = "max_position_embeddings";
+    let rows = json.opt_positions(KEY)?.unwrap_or(architecture.defaults.context);
+    let skipped = if architecture.padded_positions { 1 + json.opt_count("pad_token_id")?.unwrap_or(1) } else { 0 };
+    let context = rows.checked_sub(skipped).filter(|&context| context > 0);
+    Ok((skipped, context.ok_or_else(|| json.bad(KEY, "more than pad_token_id and 1"))?))
 }
 
 /// The activation, where a file may name it.

@@ -98,9 +98,8 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
     let wanted = tensors::wanted(&config, &names, |name| checkpoint.has_matrix(name))?;
     let sources = checkpoint.sources(wanted, &quantization, |name| tensors::is_ignored(&config, &names, name))?;
     let (mut tokenizer, mut notes) = tokenizer.keys(config.vocab)?;
-    const RERANK: &str = "tokenizer.chat_template.rerank";
-    if classifier::is_judge(folder) && tokenizer.iter().all(|(key, _)| key != RERANK) {
-        tokenizer.push((RERANK.to_owned(), classifier::JUDGES_PROMPT.into()));
+    if classifier::is_judge(folder) && tokenizer.iter().all(|(key, _)| key != classifier::PROMPT_KEY) {
+        tokenizer.push((classifier::PROMPT_KEY.to_owned(), classifier::JUDGES_PROMPT.into()));
     }
     let mut writer = Writer::new();
     let general = [("architecture", config.architecture.family().name), ("type", "model"), ("name", &name(folder))]

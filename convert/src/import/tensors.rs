@@ -189,8 +189,8 @@ impl HfConfig {
                 _ => inputs,
             },
             TensorName { role: Role::QueryNorm | Role::KeyNorm, .. } if self.architecture.head_norms => self.head_norms,
-            TensorName { role: Role::Classifier | Role::ClassifierNorm, .. } => true,
-            TensorName { role: Role::Key | Role::Value | Role::KeyNorm | Role::LayerScale, .. } => true,
+            TensorName { role: Role::Key | Role::Value | Role::KeyNorm | Role::LayerScale, .. }
+            | TensorName { role: Role::Classifier | Role::ClassifierNorm, .. } => true,
             TensorName { role, .. } => role == Role::Head && self.tied != Some(true) && self.causal,
         }
     }

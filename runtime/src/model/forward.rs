@@ -109,7 +109,8 @@ fn embed(exec: &Exec, model: &Model, tokens: &[u32], parts: &[Part<'_>], s: &mut
             parts.iter().flat_map(|part| (part.first..).take(part.tokens.len()).map(|at| at >= part.second));
         for (x, is_second) in s.x.chunks_exact_mut(hidden).zip(is_second) {
             // A file may have one kind of segments.
-            add(x, segments.chunks_exact(hidden).take(1 + usize::from(is_second)).last().unwrap_or_default());
+            let kind = usize::from(is_second).min(segments.len() / hidden - 1);
+            add(x, &segments[kind * hidden..][..hidden]);
         }
     }
     if let Some(table) = &weights.positions {

@@ -269,7 +269,7 @@ fn qwen2moe_may_have_no_biases() {
     let unbiased =
         || Source::of("qwen2moe").edit(|source| source.tensors.retain(|name, _| !name.ends_with("_proj.bias")));
     let (_, gguf) = imported(&unbiased().set("qkv_bias", json!(false)), "F16");
-    assert!(gguf.tensors().iter().all(|tensor| !tensor.name.ends_with(".bias")));
+    assert!(gguf.tensors().iter().all(|tensor| !tensor.name.contains("bias")));
     assert!(imported(&Source::of("qwen2moe"), "F16").1.tensor("blk.0.attn_q.bias").is_some());
     let error = run(&unbiased().write(1), "F16").unwrap_err().to_string();
     assert!(error.contains("q_proj.bias"), "{error}");
