@@ -72,3 +72,16 @@ pub(super) fn is_true(value: Option<Value>) -> bool {
 pub(super) fn pay(state: &State<'_, '_>, bytes: usize) -> Result<()> {
     state.consume_fuel((bytes / 64) as u64)
 }
+
+/// The items of a value; those of one that is not defined are none.
+pub(super) fn items(state: &State<'_, '_>, value: &Value) -> Result<Vec<Value>> {
+    check_iterable(value)?;
+    let items: Vec<Value> = value.try_iter()?.collect();
+    state.consume_fuel(items.len() as u64)?;
+    Ok(items)
+}
+
+/// The engine has no items for `none`, which Python refuses.
+pub(super) fn check_iterable(value: &Value) -> Result<()> {
+    if value.is_none() { Err(refused("none is not iterable")) } else { Ok(()) }
+}

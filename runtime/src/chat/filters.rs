@@ -5,10 +5,13 @@ use std::fmt::Write as _;
 use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value, filters};
 
-use super::args::{bind, is_true, opt_int, opt_text, pay, refused, required, size, split_keywords, text};
+use super::args::{
+    bind, check_iterable, is_true, items, opt_int, opt_text, pay, refused, required, size, split_keywords, text,
+};
+use super::folded::{FOLD_LEVELS, folded};
 use super::guard::{Folded, fold, guarded};
 use super::order::{self, Keys};
-use super::python::{apply, folded, is_space, modulo, pad, replace, strip};
+use super::python::{apply, is_space, modulo, pad, replace, strip};
 use super::repr::{repr, string, to_json};
 use super::source::{FOLD, FORMAT, ITERATED, TEXT};
 
@@ -16,9 +19,6 @@ type Result<T> = std::result::Result<T, Error>;
 
 /// A filter: the value, and the arguments behind it.
 type Filter = fn(&mut State<'_, '_>, &Value, &[Value]) -> Result<Value>;
-
-/// How deep lists are nested whose texts are compared as they were said.
-pub(super) const FOLD_LEVELS: usize = 8;
 
 const FILTERS: [(&str, Filter); 42] = [
     (FOLD, |state, value, args| {
@@ -147,19 +147,6 @@ pub(super) fn add(environment: &mut Environment<'_>) {
     for name in ["startingwith", "endingwith"] {
         environment.remove_test(name);
     }
-}
-
-/// The items of a value; those of one that is not defined are none.
-pub(super) fn items(state: &State<'_, '_>, value: &Value) -> Result<Vec<Value>> {
-    check_iterable(value)?;
-    let items: Vec<Value> = value.try_iter()?.collect();
-    state.consume_fuel(items.len() as u64)?;
-    Ok(items)
-}
-
-/// The engine has no items for `none`, which Python refuses.
-fn check_iterable(value: &Value) -> Result<()> {
-    if value.is_none() { Err(refused("none is not iterable")) } else { Ok(()) }
 }
 
 /// A text as it is, another value as Python prints it.

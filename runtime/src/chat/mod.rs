@@ -28,6 +28,7 @@ mod calls;
 mod date;
 mod error;
 mod filters;
+mod folded;
 mod format;
 mod forms;
 mod guard;

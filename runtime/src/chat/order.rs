@@ -9,9 +9,8 @@ use std::sync::Arc;
 use minijinja::value::{Enumerator, Object, ObjectRepr, Tuple, ValueKind};
 use minijinja::{Environment, Error, State, Value, tests};
 
-use super::args::{bind, is_true, opt_int, refused, required};
-use super::filters::{FOLD_LEVELS, items};
-use super::python::folded;
+use super::args::{bind, is_true, items, opt_int, refused, required};
+use super::folded::{FOLD_LEVELS, folded};
 
 type Result<T> = std::result::Result<T, Error>;
 

@@ -4,8 +4,8 @@ use minijinja::formatting::{FormatStyle, format};
 use minijinja::value::{Kwargs, Tuple, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 
-use super::args::{bind, is_true, opt_int, opt_text, pay, refused, required, size, text};
-use super::filters::{FOLD_LEVELS, items};
+use super::args::{bind, is_true, items, opt_int, opt_text, pay, refused, required, size, text};
+use super::folded::{FOLD_LEVELS, folded};
 use super::guard::Folded;
 
 type Result<T> = std::result::Result<T, Error>;
@@ -472,35 +472,6 @@ fn remainder(value: &Value, operand: &Value) -> Result<Value> {
     }
     let rest = a % b;
     Ok(Value::from(if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }))
-}
-
-/// What a value was before twins, for a comparison: texts, lists of them, names of fields.
-pub(super) fn folded(state: &State<'_, '_>, value: &Value, levels: usize) -> Result<Value> {
-    let Some(levels) = levels.checked_sub(1) else { return Ok(value.clone()) };
-    if let Some(text) = value.as_str() {
-        pay(state, text.len())?;
-        let folded = Folded::new(text);
-        return Ok(if folded.is_plain() { value.clone() } else { folded.into_text().into() });
-    }
-    let has_twins = |item: &Value| item.as_str().is_some_and(|text| !Folded::new(text).is_plain()) || is_list(item);
-    if !is_list(value) && (value.kind() != ValueKind::Map || value.as_object().is_none()) {
-        return Ok(value.clone());
-    }
-    let items: Vec<Value> = value.try_iter()?.collect();
-    state.consume_fuel(items.len() as u64)?;
-    if !items.iter().any(has_twins) {
-        return Ok(value.clone());
-    }
-    if value.kind() == ValueKind::Map {
-        let pair = |key: Value| Ok((folded(state, &key, levels)?, value.get_item(&key)?));
-        return items.into_iter().map(pair).collect::<Result<Vec<_>>>().map(Value::from_pairs);
-    }
-    let items = items.iter().map(|item| folded(state, item, levels)).collect::<Result<Vec<_>>>()?;
-    Ok(if value.is_tuple() { Value::from(Tuple::from(items)) } else { items.into() })
-}
-
-fn is_list(value: &Value) -> bool {
-    value.kind() == ValueKind::Seq
 }
 
 fn map_method(value: &Value, name: &str, args: &[Value]) -> Result<Value> {

@@ -334,11 +334,6 @@ pub(super) mod tests {
         (0..n).map(|i| ((i * 37 % 101) as f32 / 50.0 - 1.0) * scale).collect()
     }
 
-    /// NaN and the two infinities, by turns.
-    pub(in crate::ops) fn not_finite(n: usize) -> Vec<f32> {
-        [f32::NAN, f32::INFINITY, f32::NEG_INFINITY].into_iter().cycle().take(n).collect()
-    }
-
     pub(in crate::ops) fn close(got: &[f32], want: impl Iterator<Item = f64>, tolerance: f64) {
         for (i, (&got, want)) in got.iter().zip(want).enumerate() {
             assert!((f64::from(got) - want).abs() <= tolerance * want.abs().max(1e-3), "{i}: {got} for {want}");
@@ -368,7 +363,8 @@ pub(super) mod tests {
                 soft_cap(isa, &mut got, 30.0);
                 close(&got, x.iter().map(|&x| 30.0 * (f64::from(x) / 30.0).tanh()), 1e-2);
                 assert!(got.iter().all(|x| x.abs() <= 30.0), "{isa:?} {scale}");
-                let mut bad = not_finite(n);
+                let mut bad: Vec<f32> =
+                    [f32::NAN, f32::INFINITY, f32::NEG_INFINITY].into_iter().cycle().take(n).collect();
                 soft_cap(isa, &mut bad, 30.0);
                 assert!(bad.iter().all(|x| x.is_nan()), "{isa:?} {n}");
             }

@@ -277,6 +277,31 @@ impl Tokenizer {
         let ends = END_TEXTS.into_iter().filter(|&text| !(goes_on && text == "<|end|>"));
         ends.filter_map(|text| alone(text).transpose()).collect()
     }
+
+    /// The tokens of a query and a document, as the model's file wants them: in its template
+    /// `rerank`, or with its special tokens around and between them. The texts of special tokens in
+    /// either are text like any other.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn pair(&self, query: &str, document: &str) -> Result<TextPair> {
+        if let Some(template) = &self.pairs.template {
+            let (text, plain) = pair::filled(template, [query, document]);
+            let mut tokens = self.encode_outside(&text, &plain)?;
+            self.enclose(&mut tokens)?;
+            return Ok(TextPair { tokens, second: usize::MAX });
+        }
+        let (first, second) = (self.encode(query, false)?, self.encode(document, false)?);
+        let mut tokens = Vec::new();
+        memory::reserve(&mut tokens, first.len() + self.pairs.between.len() + second.len() + 2)?;
+        tokens.extend(self.add_bos());
+        tokens.extend_from_slice(&first);
+        tokens.extend_from_slice(&self.pairs.between);
+        let start = tokens.len();
+        tokens.extend_from_slice(&second);
+        tokens.extend(self.add_eos());
+        Ok(TextPair { tokens, second: start })
+    }
 }
 
 /// [`String::from_utf8_lossy`] by fallible allocation.
