@@ -1,7 +1,8 @@
 //! What differs from layer to layer in Gemma 3n and 4 (`configuration_gemma3n.py`,
-//! `configuration_gemma4.py` of transformers 5): the last layers have the keys and values of others;
-//! in Gemma 3n the first have sparse gates; in Gemma 4 heads with full attention are of another
-//! size, there may be fewer key heads, whose values are the keys, and the last layers may be wider.
+//! `configuration_gemma4.py` of transformers 5): the last layers have the keys and values of
+//! others; in Gemma 3n the first have sparse gates; in Gemma 4 heads with full attention are of
+//! another size, there may be fewer key heads, whose values are the keys, and the last layers may
+//! be wider.
 
 use ollm_runtime::gguf::Value;
 use ollm_runtime::model::{Role, TensorName};

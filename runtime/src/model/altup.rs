@@ -138,7 +138,8 @@ pub(super) fn sum_streams(exec: &mut Exec, model: &Model, weights: &AltUp, s: &m
     for_each_row(&exec.pool, &mut s.x, hidden, |_, x| scale(x, 1.0 / count as f32));
 }
 
-/// The modalities of each row of x, to [`Scratch::gate`]: `tanh(R norm(x) / hidden)`, `[n][streams]`.
+/// The modalities of each row of x, to [`Scratch::gate`]: `tanh(R norm(x) / hidden)`,
+/// `[n][streams]`.
 fn modalities<E: From<OutOfMemory>>(
     exec: &mut Exec,
     model: &Model,

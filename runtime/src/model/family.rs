@@ -44,7 +44,8 @@ pub struct Family {
     pub keys_as_values: bool,
     /// The hidden state is several streams, of which each layer computes one (AltUp).
     pub altup: bool,
-    /// The rank of the low-rank residual of attention (LAuReL), if layers have it: files do not say.
+    /// The rank of the low-rank residual of attention (LAuReL), if layers have it: files do not
+    /// say.
     pub laurel_rank: Option<usize>,
     /// Some layers have sparse gates.
     pub sparse_gates: bool,

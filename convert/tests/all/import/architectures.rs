@@ -121,8 +121,8 @@ fn gemma4_is_read_in_each_of_its_spellings() {
     }
 }
 
-/// Gemma 3n as older configurations have it, and as a part of a larger model, whose last layers have
-/// keys and values that nobody reads: llama.cpp wants them in the file.
+/// Gemma 3n as older configurations have it, and as a part of a larger model, whose last layers
+/// have keys and values that nobody reads: llama.cpp wants them in the file.
 #[test]
 fn gemma3n_is_read_in_each_of_its_spellings() {
     let expected = imported(&Source::of("gemma3n"), "F16");
