@@ -269,6 +269,9 @@ struct Training<'t, 'a, T> {
 impl<T: Task> Training<'_, '_, T> {
     fn run(mut self) -> Result<FitOutcome> {
         let (first, steps) = (self.begin()?, self.schedule.steps);
+        if steps == 0 && self.schedule.evaluate_first {
+            self.evaluate(0)?;
+        }
         for step in first..steps {
             if self.watch.is_over() {
                 break;

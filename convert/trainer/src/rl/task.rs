@@ -17,7 +17,7 @@ use crate::rollout::samples::Sample;
 /// How it is trained.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RlSettings {
-    /// Steps.
+    /// Steps; none keep what is there at first.
     pub steps: u64,
     /// Peak learning rate.
     pub lr: f64,
@@ -35,7 +35,6 @@ pub struct RlSettings {
 impl RlSettings {
     /// Refuses settings that cannot be trained.
     pub fn check(&self) -> Result<()> {
-        require(self.steps > 0, "--steps", "must be at least 1")?;
         require_positive("--lr", self.lr)?;
         require(self.eval_every > 0, "--eval-every", "must be at least 1")?;
         require(self.patience != Some(0), "--patience", "must be at least 1")

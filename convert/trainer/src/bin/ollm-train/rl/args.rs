@@ -47,8 +47,8 @@ pub(crate) struct RlArgs {
     /// The policy to begin with [default: control, if the options keep it, else imitation]
     #[arg(long, value_enum)]
     pub(crate) start: Option<Start>,
-    /// Steps
-    #[arg(long, value_name = "N", default_value_t = 300, value_parser = steps)]
+    /// Steps; 0 keeps the policy to begin with, as with --start regression
+    #[arg(long, value_name = "N", default_value_t = 300)]
     pub(crate) steps: u64,
     /// Peak learning rate [default: 1e-3 for the policy, 3e-4 for control and adapters]
     #[arg(long, value_name = "RATE")]
@@ -89,6 +89,9 @@ pub(crate) enum Start {
     Control,
     /// The plugin's own, which imitates what the text was likely written with
     Imitation,
+    /// Chooses what is expected to earn most, by a ridge regression of the rewards on the state; of
+    /// latents held for the whole answer alone
+    Regression,
 }
 
 impl RlArgs {
@@ -138,6 +141,11 @@ impl RlArgs {
         let latents = "is of latents, and with --learn control or adapters there are none: leave it out";
         require(policy || self.hold.is_none(), "--hold", latents)?;
         require(policy || self.start.is_none(), "--start", latents)?;
+        require(
+            self.start != Some(Start::Regression) || self.drawn().is_none(),
+            "--start",
+            "regression takes the rewards of all latents, held for the whole answer: leave out --hold",
+        )?;
         let adapters = self.learn == Learner::Adapters;
         let needed = "is needed: the policy or the control that learns is in it";
         require(adapters || self.plugin.is_some(), "--plugin", needed)?;

@@ -3,6 +3,7 @@
 use ollm_runtime::model::PLUGIN_PREFIX;
 use ollm_runtime::plugin::schema::PluginConfig;
 use ollm_train::Result;
+use ollm_train::data::tensor_file::FileMetadata;
 use ollm_train::eval::accuracy::{AccuracyReport, AccuracyRow, LatentTable, ProblemUse, Questions, held_row};
 use ollm_train::features::segments::Hold;
 use ollm_train::fit::run::RunFolder;
@@ -12,6 +13,7 @@ use ollm_train::plugin::file::{self, Loaded};
 use ollm_train::rl::groups::Groups;
 use ollm_train::rl::held::Held;
 use ollm_train::rl::latents::LatentActor;
+use ollm_train::rl::regression::regressed;
 use ollm_train::rollout::engine::{LatentPlan, Plan};
 
 use super::args::Start;
@@ -56,26 +58,37 @@ pub(super) fn run(run: &RlRun<'_>, folder: &mut RunFolder) -> Result<()> {
         None if control.is_none() => Start::Imitation,
         start => start.unwrap_or(Start::Control),
     };
-    let first = match start {
-        Start::Control => &deploy::choosing_control(&plugin)?,
-        Start::Imitation => &plugin,
-    };
-    let identity = [("plugin".to_owned(), format!("{:016x}", deploy::hash(first, PLUGIN_PREFIX)?))].into();
     let (objective, trained) = if let Some(groups) = run.args.drawn() {
+        let first = first_policy(run, start, &plugin, None)?;
         let (threads, slots) = (run.args.input.threads, run.args.rollout.slots);
-        let actor = LatentActor::new(run.library.backbone, first, run.args.hold(), threads, slots)?;
+        let actor = LatentActor::new(run.library.backbone, &first, run.args.hold(), threads, slots)?;
         let mut rewards = Groups::new(&actor, run.train, run.valid, groups)?.on(run.library.ranks());
-        ("group-normalised reward", run.train(&mut rewards, identity, folder)?)
+        ("group-normalised reward", run.train(&mut rewards, identity(&first)?, folder)?)
     } else {
         let table = |name, questions| held_table(run, &plugin, name, questions);
         let (train, valid) = (table("training problems", run.train)?, table("validation problems", run.valid)?);
-        let mut rewards = Held::new(first, &train, &valid, run.args.reward(), run.args.entropy())?;
-        ("expected reward of held latents", run.train(&mut rewards, identity, folder)?)
+        let first = first_policy(run, start, &plugin, Some(&train))?;
+        let mut rewards = Held::new(&first, &train, &valid, run.args.reward(), run.args.entropy())?;
+        ("expected reward of held latents", run.train(&mut rewards, identity(&first)?, folder)?)
     };
     let Some(tensors) = trained else { return Ok(()) };
     let trained = Loaded { spec: PluginConfig { hold: run.args.hold(), ..plugin.spec.clone() }, tensors };
     folder.write(&folder.plugin(), &trained.tensors, &file::described(&trained.spec, run.provenance(objective)))?;
     run.end(compare(run, &plugin, &trained)?, &[folder.plugin()])
+}
+
+/// The plugin with the policy to begin with. `train`: the answers that a regression learns from.
+fn first_policy(run: &RlRun<'_>, start: Start, plugin: &Loaded, train: Option<&LatentTable>) -> Result<Loaded> {
+    match (start, train) {
+        (Start::Control, _) => deploy::choosing_control(plugin),
+        (Start::Regression, Some(table)) => regressed(plugin, table, run.args.reward(), run.args.entropy()),
+        _ => Ok(plugin.clone()),
+    }
+}
+
+/// What a checkpoint must agree with of the policy that was there at first.
+fn identity(first: &Loaded) -> Result<FileMetadata> {
+    Ok([("plugin".to_owned(), format!("{:016x}", deploy::hash(first, PLUGIN_PREFIX)?))].into())
 }
 
 /// The answers of all latents, held.
