@@ -35,6 +35,9 @@ make fit.jsonl $problems -n 6000 --seed 1 -o fit.jsonl
 make rl.jsonl $problems -n 600 --seed 2 --exclude fit.jsonl -o rl.jsonl
 make valid.jsonl $problems -n 200 --seed 3 --exclude fit.jsonl --exclude rl.jsonl -o valid.jsonl
 make test.jsonl $problems -n 1000 --seed 4 --exclude fit.jsonl --exclude rl.jsonl --exclude valid.jsonl -o test.jsonl
+make more.jsonl $problems -n 2400 --seed 5 --exclude fit.jsonl --exclude rl.jsonl --exclude valid.jsonl --exclude test.jsonl \
+    -o more.jsonl
+make rl3000.jsonl sh -c 'cat rl.jsonl more.jsonl > rl3000.jsonl'
 
 # The backbone that all share.
 run lora0/merged.gguf "$train" lora -m "$model" --data fit.jsonl --valid valid.jsonl --valid-limit 60 \
@@ -55,6 +58,14 @@ for seed in $seeds; do
     done
     run "rl$seed-600-price/plugin.safetensors" "$train" rl $learn --data rl.jsonl --limit 600 --plugin $plugin $answers \
         --token-cost 0.008 --patience 10
+
+    # When, not only which: what each latent earns, by the state.
+    for price in 0 0.004 0.008; do
+        for count in 600 1600; do
+            run "regression$seed-$count-$price/plugin.safetensors" "$train" rl $learn --data rl3000.jsonl --limit $count \
+                --plugin $plugin $answers --token-cost $price --start regression --steps 0
+        done
+    done
 
     # Tokens: steps of 128 answers of the control, 3,000 and 10,000 in all.
     for steps in 24 78; do
@@ -91,6 +102,10 @@ for seed in $seeds; do
         --also "token RL, 3,000 rollouts=token$seed-24/plugin.safetensors" \
         --also "token RL, 10,000 rollouts=token$seed-78/plugin.safetensors" \
         --also "rejection sampling=rft$seed/control.safetensors" --against "RL policy, held"
+    table "regression$seed.txt" -m $backbone --data test.jsonl --train rl.jsonl --train-limit 600 --plugin $plugin $answers \
+        --seed "$seed" --rl "regression$seed-1600-0/plugin.safetensors" --token-cost 0.008 --against "best fixed latent" \
+        --also "regression, 6,000=regression$seed-600-0.008/plugin.safetensors" \
+        --also "regression, 16,000=regression$seed-1600-0.008/plugin.safetensors"
     for field in reward degenerate kl; do
         make "$field$seed.svg" "$train" curves "latents=rl$seed-25" "latents=rl$seed-50" "latents=rl$seed-100" \
             "latents=rl$seed-300" "latents=rl$seed-600" "tokens (control)=token$seed-78" --field $field -o "$field$seed.svg"
