@@ -103,7 +103,7 @@ for seed in $seeds; do
         --also "token RL, 10,000 rollouts=token$seed-78/plugin.safetensors" \
         --also "rejection sampling=rft$seed/control.safetensors" --against "RL policy, held"
     table "regression$seed.txt" -m $backbone --data test.jsonl --train rl.jsonl --train-limit 600 --plugin $plugin $answers \
-        --seed "$seed" --rl "regression$seed-1600-0/plugin.safetensors" --token-cost 0.008 --against "best fixed latent" \
+        --seed "$seed" --rl "regression$seed-1600-0/plugin.safetensors" --token-cost 0.008 --against "regression, 16,000" \
         --also "regression, 6,000=regression$seed-600-0.008/plugin.safetensors" \
         --also "regression, 16,000=regression$seed-1600-0.008/plugin.safetensors"
     for field in reward degenerate kl; do
