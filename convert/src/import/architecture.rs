@@ -2,7 +2,8 @@
 //! configuration its modeling code reads, and what they are where they are missing.
 //!
 //! A key that is not among those is dead, whatever it says: the `sliding_window` of a Llama, the
-//! `attention_bias` of a Qwen2. `architectures.rs` lists those that can be imported.
+//! `attention_bias` of a Qwen2. `architectures.rs` and `encoder_architectures.rs` list those that can
+//! be imported.
 
 use ollm_runtime::model::{FAMILIES, Family, Role};
 use serde_json::{Map, Value};
@@ -220,3 +221,64 @@ impl Architecture {
         serde_json::from_str(self.defaults.rope).expect("the ropes here are objects of JSON")
     }
 }
+
+/// The keys of no biases.
+pub(super) const NO_BIASES: [(&str, bool); 3] = [("", false); 3];
+
+/// What the others are told apart from.
+pub(super) const LLAMA: Architecture = Architecture {
+    name: Some("LlamaForCausalLM"),
+    model_type: "llama",
+    family: "llama",
+    layers: "layers.",
+    aliases: &[],
+    norms_from_one: false,
+    activation: "hidden_act",
+    activations: &["silu", "swish"],
+    epsilon: "rms_norm_eps",
+    ffn: "intermediate_size",
+    biases: [("attention_bias", false), ("attention_bias", false), ("mlp_bias", false)],
+    scaled_scores: false,
+    capped_logits: false,
+    capped_scores: false,
+    scales: ScaleKeys::None,
+    window: WindowRule::Never,
+    named_window: false,
+    sliding_rope: None,
+    rotary_share: None,
+    interleaved: false,
+    alpha: false,
+    temperature: false,
+    parallel: false,
+    head_norms: false,
+    padded_positions: false,
+    classifier_biases: [("", false); 2],
+    hybrid: false,
+    experts: None,
+    recurrent: RecurrentKeys::None,
+    layer_shapes: None,
+    idle: &[],
+    refused: &[],
+    required: &[],
+    fixed: &[],
+    fusion: Fusion::None,
+    modules: &[],
+    defaults: Defaults {
+        vocab: 32_000,
+        hidden: 4096,
+        ffn: 11_008,
+        layers: 32,
+        heads: 32,
+        kv_heads: None,
+        head_dim: None,
+        context: 2048,
+        original_context: None,
+        window: None,
+        norm_epsilon: 1e-6,
+        tied: false,
+        attention_cap: None,
+        logit_cap: None,
+        rope_theta: 10_000.0,
+        rope: "{}",
+    },
+};

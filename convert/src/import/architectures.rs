@@ -4,70 +4,15 @@
 
 use ollm_runtime::model::Role;
 
-use super::architecture::{Architecture, Defaults, Fusion, HeadKind, RecurrentKeys, ScaleKeys, ShapeKeys, WindowRule};
+use super::architecture::{
+    Architecture, Defaults, Fusion, HeadKind, LLAMA, NO_BIASES, RecurrentKeys, ScaleKeys, ShapeKeys, WindowRule,
+};
+use super::encoder_architectures::{BERT, CAMEMBERT, MODERN_BERT, NOMIC_BERT, ROBERTA, XLM_ROBERTA};
 use super::expert_keys;
 
-const NO_BIASES: [(&str, bool); 3] = [("", false); 3];
 const ATTENTION_BIASES: [(&str, bool); 3] = [("attention_bias", false), ("attention_bias", false), ("", false)];
 const GELU: &[&str] = &["gelu_pytorch_tanh", "gelu_new"];
 const GATE_UP: (Role, &str) = (Role::FfnUp, "mlp.gate_up_proj");
-
-const LLAMA: Architecture = Architecture {
-    name: Some("LlamaForCausalLM"),
-    model_type: "llama",
-    family: "llama",
-    layers: "layers.",
-    aliases: &[],
-    norms_from_one: false,
-    activation: "hidden_act",
-    activations: &["silu", "swish"],
-    epsilon: "rms_norm_eps",
-    ffn: "intermediate_size",
-    biases: [("attention_bias", false), ("attention_bias", false), ("mlp_bias", false)],
-    scaled_scores: false,
-    capped_logits: false,
-    capped_scores: false,
-    scales: ScaleKeys::None,
-    window: WindowRule::Never,
-    named_window: false,
-    sliding_rope: None,
-    rotary_share: None,
-    interleaved: false,
-    alpha: false,
-    temperature: false,
-    parallel: false,
-    head_norms: false,
-    padded_positions: false,
-    classifier_biases: [("", false); 2],
-    hybrid: false,
-    experts: None,
-    recurrent: RecurrentKeys::None,
-    layer_shapes: None,
-    idle: &[],
-    refused: &[],
-    required: &[],
-    fixed: &[],
-    fusion: Fusion::None,
-    modules: &[],
-    defaults: Defaults {
-        vocab: 32_000,
-        hidden: 4096,
-        ffn: 11_008,
-        layers: 32,
-        heads: 32,
-        kv_heads: None,
-        head_dim: None,
-        context: 2048,
-        original_context: None,
-        window: None,
-        norm_epsilon: 1e-6,
-        tied: false,
-        attention_cap: None,
-        logit_cap: None,
-        rope_theta: 10_000.0,
-        rope: "{}",
-    },
-};
 
 const QWEN2: Architecture = Architecture {
     name: Some("Qwen2ForCausalLM"),
@@ -286,72 +231,6 @@ const LFM2: Architecture = Architecture {
         ..LLAMA.defaults
     },
     ..LLAMA
-};
-
-const BERT: Architecture = Architecture {
-    name: Some("BertModel"),
-    model_type: "bert",
-    family: "bert",
-    layers: "encoder.layer.",
-    activations: &["gelu"],
-    epsilon: "layer_norm_eps",
-    biases: [("", true); 3],
-    idle: &["pooler.", "embeddings.position_ids", "cls."],
-    refused: &["is_decoder", "add_cross_attention"],
-    modules: &[
-        (Role::Embedding, "model.embeddings.word_embeddings"),
-        (Role::TokenTypes, "model.embeddings.token_type_embeddings"),
-        (Role::PositionEmbedding, "model.embeddings.position_embeddings"),
-        (Role::EmbeddingNorm, "model.embeddings.LayerNorm"),
-        (Role::Query, "attention.self.query"),
-        (Role::Key, "attention.self.key"),
-        (Role::Value, "attention.self.value"),
-        (Role::AttentionOutput, "attention.output.dense"),
-        (Role::AttentionOutputNorm, "attention.output.LayerNorm"),
-        (Role::FfnUp, "intermediate.dense"),
-        (Role::FfnDown, "output.dense"),
-        (Role::LayerOutputNorm, "output.LayerNorm"),
-        (Role::Classifier, "model.pooler.dense"),
-        (Role::ClassifierOutput, "classifier"),
-    ],
-    classifier_biases: [("", true); 2],
-    defaults: Defaults {
-        vocab: 30_522,
-        hidden: 768,
-        ffn: 3072,
-        layers: 12,
-        heads: 12,
-        context: 512,
-        norm_epsilon: 1e-12,
-        tied: true,
-        ..LLAMA.defaults
-    },
-    ..LLAMA
-};
-
-const ROBERTA: Architecture = Architecture {
-    name: Some("RobertaModel"),
-    model_type: "roberta",
-    padded_positions: true,
-    idle: &["pooler.", "embeddings.position_ids", "lm_head."],
-    modules: &[
-        (Role::Embedding, "model.embeddings.word_embeddings"),
-        (Role::TokenTypes, "model.embeddings.token_type_embeddings"),
-        (Role::PositionEmbedding, "model.embeddings.position_embeddings"),
-        (Role::EmbeddingNorm, "model.embeddings.LayerNorm"),
-        (Role::Query, "attention.self.query"),
-        (Role::Key, "attention.self.key"),
-        (Role::Value, "attention.self.value"),
-        (Role::AttentionOutput, "attention.output.dense"),
-        (Role::AttentionOutputNorm, "attention.output.LayerNorm"),
-        (Role::FfnUp, "intermediate.dense"),
-        (Role::FfnDown, "output.dense"),
-        (Role::LayerOutputNorm, "output.LayerNorm"),
-        (Role::Classifier, "classifier.dense"),
-        (Role::ClassifierOutput, "classifier.out_proj"),
-    ],
-    defaults: Defaults { vocab: 50_265, ..BERT.defaults },
-    ..BERT
 };
 
 /// All of them.
@@ -820,98 +699,11 @@ pub(super) static ALL: [Architecture; 48] = [
         ..LFM2
     },
     BERT,
-    Architecture {
-        name: Some("NomicBertModel"),
-        model_type: "nomic_bert",
-        family: "nomic-bert",
-        layers: "encoder.layers.",
-        // Of the code that came with its first weights, which its checkpoints keep the names of.
-        aliases: &[
-            ("n_embd", "hidden_size"),
-            ("n_inner", "intermediate_size"),
-            ("n_layer", "num_hidden_layers"),
-            ("n_head", "num_attention_heads"),
-            ("max_trained_positions", "max_position_embeddings"),
-            ("layer_norm_epsilon", "layer_norm_eps"),
-            ("activation_function", "hidden_act"),
-            ("rotary_emb_base", "rope_theta"),
-        ],
-        activations: &["silu", "swish", "swiglu"],
-        biases: NO_BIASES,
-        refused: &[
-            "moe_every_n_layers",
-            "prenorm",
-            "parallel_block",
-            "rotary_emb_interleaved",
-            "rotary_emb_scale_base",
-            "qkv_proj_bias",
-            "mlp_fc1_bias",
-            "mlp_fc2_bias",
-            "use_rms_norm",
-        ],
-        fixed: &[("rotary_emb_fraction", 1.0, "1")],
-        modules: &[
-            (Role::Embedding, "model.embeddings.word_embeddings"),
-            (Role::TokenTypes, "model.embeddings.token_type_embeddings"),
-            (Role::EmbeddingNorm, "model.emb_ln"),
-            (Role::FusedQueryKeyValue, "attn.Wqkv"),
-            (Role::AttentionOutput, "attn.out_proj"),
-            (Role::AttentionOutputNorm, "norm1"),
-            (Role::FfnGate, "mlp.fc12"),
-            (Role::FfnUp, "mlp.fc11"),
-            (Role::FfnDown, "mlp.fc2"),
-            (Role::LayerOutputNorm, "norm2"),
-        ],
-        defaults: Defaults { vocab: 30_528, context: 2048, rope_theta: 1000.0, ..BERT.defaults },
-        ..BERT
-    },
+    NOMIC_BERT,
     ROBERTA,
-    Architecture { name: Some("XLMRobertaModel"), model_type: "xlm-roberta", ..ROBERTA },
-    Architecture { name: Some("CamembertModel"), model_type: "camembert", ..ROBERTA },
-    // The window is that of both sides together, in GGUF too.
-    Architecture {
-        name: Some("ModernBertModel"),
-        model_type: "modernbert",
-        family: "modern-bert",
-        aliases: &[("local_attention", "sliding_window"), ("global_rope_theta", "rope_theta")],
-        activation: "hidden_activation",
-        activations: &["gelu", "silu"],
-        epsilon: "norm_eps",
-        biases: [("attention_bias", false), ("attention_bias", false), ("mlp_bias", false)],
-        window: WindowRule::AfterFirst { every: 3 },
-        sliding_rope: Some(("local_rope_theta", 10_000.0)),
-        idle: &["head.", "decoder."],
-        refused: &["norm_bias"],
-        modules: &[
-            (Role::Embedding, "model.embeddings.tok_embeddings"),
-            (Role::EmbeddingNorm, "model.embeddings.norm"),
-            (Role::AttentionNorm, "attn_norm"),
-            (Role::FusedQueryKeyValue, "attn.Wqkv"),
-            (Role::AttentionOutput, "attn.Wo"),
-            (Role::FfnNorm, "mlp_norm"),
-            (Role::FfnUp, "mlp.Wi"),
-            (Role::FfnDown, "mlp.Wo"),
-            (Role::OutputNorm, "model.final_norm"),
-            (Role::Classifier, "head.dense"),
-            (Role::ClassifierNorm, "head.norm"),
-            (Role::ClassifierOutput, "classifier"),
-        ],
-        classifier_biases: [("classifier_bias", false), ("", true)],
-        defaults: Defaults {
-            vocab: 50_368,
-            hidden: 768,
-            ffn: 1152,
-            layers: 22,
-            heads: 12,
-            context: 8192,
-            window: Some(128),
-            norm_epsilon: 1e-5,
-            tied: true,
-            rope_theta: 160_000.0,
-            ..LLAMA.defaults
-        },
-        ..LLAMA
-    },
+    XLM_ROBERTA,
+    CAMEMBERT,
+    MODERN_BERT,
 ];
 
 /// Other spellings of names, or other classes with the same network: theirs, then the one that is

@@ -4,7 +4,7 @@ use ollm_runtime::gguf::{Metadata, Value};
 use ollm_runtime::model::{Family, NormKind, Role, RopeLayers};
 
 use super::architecture::{
-    Architecture, Fusion, HeadKind, LOGIT_SCALE, QUERY_SCALAR, RecurrentKeys, ScaleKeys, WindowRule,
+    Architecture, Defaults, Fusion, HeadKind, LOGIT_SCALE, QUERY_SCALAR, RecurrentKeys, ScaleKeys, WindowRule,
 };
 use super::classifier::HfClassifier;
 use super::dense::Dense;
@@ -146,56 +146,19 @@ impl HfConfig {
         let defaults = &architecture.defaults;
         refuse(json, architecture)?;
         let size = |key, missing| Ok::<_, ConvertError>(json.opt_size(key)?.unwrap_or(missing));
+        let flag = |key| Ok::<_, ConvertError>(json.opt_bool(key)?.unwrap_or(false));
         let layers = size("num_hidden_layers", defaults.layers)?;
         let hidden = size("hidden_size", defaults.hidden)?;
-        let heads = size("num_attention_heads", defaults.heads)?;
-        let missing = defaults.kv_heads.filter(|_| !json.is_null("num_key_value_heads"));
-        let kv_heads = size("num_key_value_heads", missing.unwrap_or(heads))?;
-        if heads % kv_heads != 0 {
-            return Err(json.bad("num_key_value_heads", "a divisor of num_attention_heads").into());
-        }
-        let missing = defaults.head_dim.filter(|_| !json.is_null("head_dim"));
-        let head_dim = match json.opt_size("head_dim")?.or(missing) {
-            Some(size) => size,
-            None if hidden % heads == 0 => hidden / heads,
-            None => return Err(json.bad("num_attention_heads", "a divisor of hidden_size").into()),
-        };
-        if head_dim % 2 != 0 {
-            return Err(json.bad("head_dim", "even").into());
-        }
+        let [heads, kv_heads, head_dim] = heads(json, defaults, hidden)?;
         let (skipped, context) = positions(json, architecture)?;
-        // Where the runtime has a cap for a file that says nothing, none is 0.
         let family = architecture.family();
-        let cap = |key, is_read: bool, missing: Option<f64>, silent: Option<f32>| match json.is_null(key) {
-            true => Ok(silent.map(|_| 0.0)),
-            false if is_read => Ok(json.opt_positive(key)?.or(missing)),
-            false => Ok::<_, ConvertError>(None),
-        };
-        let scalar = json.opt_positive_if(architecture.scaled_scores, "query_pre_attn_scalar")?;
-        let scalar = architecture.scaled_scores.then(|| scalar.unwrap_or(QUERY_SCALAR));
-        let is_silent =
-            |scalar: &f64| scalar.total_cmp(&(head_dim as f64)).is_eq() && family.query_pre_attn_scalar != Some(layers);
         let tied = tied([whole, json], architecture, head, is_part)?;
-        let is_adjusted = architecture.recurrent == RecurrentKeys::ShortConvolutions { adjusted: true };
         let rope_layers = rope_layers(json, family, layers)?;
         let is_ropeless = architecture.hybrid && json.opt_str("position_embedding_type")? != Some("rope");
-        let parallel = if architecture.parallel { json.opt_bool("use_parallel_residual")? } else { None };
-        let widths = match architecture.layer_shapes {
-            Some(_) => json.opt_sizes(architecture.ffn, layers)?.unwrap_or_else(|| vec![defaults.ffn; layers]),
-            None if is_adjusted => vec![adjusted_ffn(json, defaults.ffn)?],
-            None => vec![size(architecture.ffn, defaults.ffn)?],
-        };
+        let widths = widths(json, architecture, layers)?;
         let ffn = widths[0];
         let window = Window::read(json, architecture, layers, rope_layers.as_deref())?;
-        let layer_shapes = match &window {
-            Some(Window { sliding, .. }) => {
-                LayerShapes::read(json, architecture, sliding, [heads, kv_heads, head_dim], &widths)?
-            }
-            None if architecture.layer_shapes.is_some() => {
-                return Err(json.unsupported("layer_types", "some of sliding_attention").into());
-            }
-            None => None,
-        };
+        let layer_shapes = layer_shapes(json, architecture, window.as_ref(), [heads, kv_heads, head_dim], &widths)?;
         let full_head_dim = layer_shapes.as_ref().and_then(|shapes| shapes.full_head_dim);
         let head_dims = [full_head_dim.unwrap_or(head_dim), head_dim];
         Ok(Self {
@@ -216,7 +179,7 @@ impl HfConfig {
             vocab: size("vocab_size", defaults.vocab)?,
             tied,
             biases: biases(json, architecture)?,
-            token_types: if family.token_types { Some(json.opt_size("type_vocab_size")?.unwrap_or(2)) } else { None },
+            token_types: family.token_types.then(|| size("type_vocab_size", 2)).transpose()?,
             dense: Vec::new(),
             context,
             skipped_positions: skipped,
@@ -227,21 +190,21 @@ impl HfConfig {
             rope_layers: rope_layers.filter(|found| !is_rule(family, found)),
             is_ropeless,
             causal: causal(json, architecture, window.is_some())?,
-            head_norms: architecture.head_norms && json.opt_bool("qk_layernorm")?.unwrap_or(false),
+            head_norms: architecture.head_norms && flag("qk_layernorm")?,
             window,
-            parallel: architecture.parallel.then_some(parallel.unwrap_or(false)),
+            parallel: architecture.parallel.then(|| flag("use_parallel_residual")).transpose()?,
             scales: scales(json, architecture.scales, layers, hidden)?,
-            query_scalar: scalar.filter(|scalar| !is_silent(scalar)),
+            query_scalar: query_scalar(json, architecture, head_dim, layers)?,
             attention_cap: cap(
+                json,
                 "attn_logit_softcapping",
-                architecture.capped_scores,
-                defaults.attention_cap,
+                architecture.capped_scores.then_some(defaults.attention_cap),
                 family.attention_softcap,
             )?,
             logit_cap: cap(
+                json,
                 "final_logit_softcapping",
-                architecture.capped_logits,
-                defaults.logit_cap,
+                architecture.capped_logits.then_some(defaults.logit_cap),
                 family.logit_softcap,
             )?,
         })
@@ -451,6 +414,68 @@ fn causal(json: &Document, architecture: &Architecture, has_window: bool) -> Res
         return Err(json.unsupported(KEY, "true, beside a sliding window").into());
     }
     Ok(causal)
+}
+
+/// Heads of queries, heads of keys and values, and their size.
+fn heads(json: &Document, defaults: &Defaults, hidden: usize) -> Result<[usize; 3]> {
+    let heads = json.opt_size("num_attention_heads")?.unwrap_or(defaults.heads);
+    let missing = defaults.kv_heads.filter(|_| !json.is_null("num_key_value_heads"));
+    let kv_heads = json.opt_size("num_key_value_heads")?.or(missing).unwrap_or(heads);
+    if heads % kv_heads != 0 {
+        return Err(json.bad("num_key_value_heads", "a divisor of num_attention_heads").into());
+    }
+    let missing = defaults.head_dim.filter(|_| !json.is_null("head_dim"));
+    let head_dim = match json.opt_size("head_dim")?.or(missing) {
+        Some(size) => size,
+        None if hidden % heads == 0 => hidden / heads,
+        None => return Err(json.bad("num_attention_heads", "a divisor of hidden_size").into()),
+    };
+    if head_dim % 2 == 0 { Ok([heads, kv_heads, head_dim]) } else { Err(json.bad("head_dim", "even").into()) }
+}
+
+/// The widths of the feed-forward networks: of each layer where they may differ, else of all.
+fn widths(json: &Document, architecture: &Architecture, layers: usize) -> Result<Vec<usize>> {
+    let (key, missing) = (architecture.ffn, architecture.defaults.ffn);
+    if architecture.layer_shapes.is_some() {
+        return Ok(json.opt_sizes(key, layers)?.unwrap_or_else(|| vec![missing; layers]));
+    }
+    let is_adjusted = architecture.recurrent == RecurrentKeys::ShortConvolutions { adjusted: true };
+    Ok(vec![if is_adjusted { adjusted_ffn(json, missing)? } else { json.opt_size(key)?.unwrap_or(missing) }])
+}
+
+/// What differs from layer to layer. `heads`: of queries, of keys and values, and their size.
+fn layer_shapes(
+    json: &Document,
+    architecture: &Architecture,
+    window: Option<&Window>,
+    heads: [usize; 3],
+    widths: &[usize],
+) -> Result<Option<LayerShapes>> {
+    match window {
+        Some(Window { sliding, .. }) => LayerShapes::read(json, architecture, sliding, heads, widths),
+        None if architecture.layer_shapes.is_some() => {
+            Err(json.unsupported("layer_types", "some of sliding_attention").into())
+        }
+        None => Ok(None),
+    }
+}
+
+/// `query_pre_attn_scalar`, where the runtime takes another one of itself.
+fn query_scalar(json: &Document, architecture: &Architecture, head_dim: usize, layers: usize) -> Result<Option<f64>> {
+    let scalar = json.opt_positive_if(architecture.scaled_scores, "query_pre_attn_scalar")?;
+    let scalar = architecture.scaled_scores.then(|| scalar.unwrap_or(QUERY_SCALAR));
+    let has_rule = architecture.family().query_pre_attn_scalar == Some(layers);
+    Ok(scalar.filter(|scalar| scalar.total_cmp(&(head_dim as f64)).is_ne() || has_rule))
+}
+
+/// A soft-cap. `missing`: what it is where the key is missing, if the key is read. `silent`: what
+/// the runtime takes where a file says nothing: there, none is 0.
+fn cap(json: &Document, key: &str, missing: Option<Option<f64>>, silent: Option<f32>) -> Result<Option<f64>> {
+    if json.is_null(key) {
+        return Ok(silent.map(|_| 0.0));
+    }
+    let Some(missing) = missing else { return Ok(None) };
+    Ok(json.opt_positive(key)?.or(missing))
 }
 
 /// Streams of AltUp.

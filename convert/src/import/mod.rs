@@ -21,6 +21,7 @@ mod compressed;
 mod config;
 mod dense;
 mod document;
+mod encoder_architectures;
 mod error;
 mod expert_keys;
 mod experts;
