@@ -7,15 +7,12 @@ use crate::memory::OutOfMemory;
 use crate::ops::{Exec, MatmulOp, Matrix, add, add_scaled, for_each_row, matmul, mean_square, scale, soft_cap};
 
 use super::Model;
-use super::config::Config;
+use super::config::{Config, MAX_STREAMS};
 use super::name::Role;
 use super::pass::{Part, Stage, Watch, input, multiply, normalize};
 use super::state::Scratch;
 use super::tensor::Tensor;
 use super::weights::{AltUp, AltUpLayer, Norm};
-
-/// Streams at most.
-pub(super) const MAX_STREAMS: usize = 8;
 
 /// Elements of each stream that are mixed at once.
 const BLOCK: usize = 64;

@@ -3,7 +3,6 @@
 use crate::gguf::{Array, Gguf, GgufError, Metadata, TensorInfo, Value};
 use crate::ops::{Activation, AttentionParams, KvHeads, Rotation};
 
-use super::altup::MAX_STREAMS;
 use super::error::ModelError;
 use super::experts::ExpertsConfig;
 use super::family::{DefaultScales, FAMILIES, Family, NormKind, NormPlacement, RecurrentKind, RopeLayers};
@@ -17,6 +16,9 @@ use super::tensor::vector;
 /// The batch size of prefill, in tokens: enough to reuse each weight, few enough for the scratch to
 /// stay small.
 pub const BATCH: usize = 256;
+
+/// Streams of AltUp at most.
+pub(super) const MAX_STREAMS: usize = 8;
 
 /// The shape of one transformer block. Heads are those of attention: other layers have none.
 #[derive(Clone, Copy, Debug, PartialEq)]
