@@ -1058,7 +1058,7 @@ public:
         float score = 0;
         status status =
             ollm_session_rank(get(), query.data(), query.size(), document.data(), document.size(), &score);
-        return detail::give(status, score);
+        return detail::give(status, std::move(score));
     }
     /// The policy's probability of each latent for the current step.
     result<std::vector<float>> policy() const {

@@ -21,7 +21,7 @@ int main(int argc, char **argv) {
     CHECK(score == again && score != other);
     OK(ollm_session_position(session, &position));
     CHECK(position == 0);
-    OK(ollm_session_release(&session));
-    OK(ollm_model_release(&model));
+    OK(ollm_session_free(&session));
+    OK(ollm_model_free(&model));
     return 0;
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ollm_runtime::gguf::foreign;
 use serde_json::{Map, Value};
 
-use super::ImportError;
+use super::error::{ImportError, MOST_BYTES};
 use crate::{ConvertError, Result};
 
 /// A JSON object of a file, the whole or a part.
@@ -45,10 +45,6 @@ fn strict(bytes: &[u8]) -> Vec<u8> {
     }
     out
 }
-
-/// Bytes of a file of a folder, other than weights, at most: the largest tokenizers have some 40
-/// million.
-pub(super) const MOST_BYTES: u64 = 1 << 30;
 
 /// The bytes of a file of a folder.
 ///

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use ollm_runtime::tokenizer::TokenizerError;
 
 use super::architectures;
-use super::document::MOST_BYTES;
+
+/// Bytes of a file of a folder, other than weights, at most: the largest tokenizers have some 40
+/// million.
+pub(super) const MOST_BYTES: u64 = 1 << 30;
 
 /// Why a folder could not be imported.
 #[derive(Debug)]
