@@ -60,8 +60,8 @@ for seed in $seeds; do
         --token-cost 0.008 --patience 10
 
     # When, not only which: what each latent earns, by the state.
-    for price in 0 0.004 0.008; do
-        for count in 600 1600; do
+    for price in 0 0.004 0.006 0.008; do
+        for count in 600 1600 2200; do
             run "regression$seed-$count-$price/plugin.safetensors" "$train" rl $learn --data rl3000.jsonl --limit $count \
                 --plugin $plugin $answers --token-cost $price --start regression --steps 0
         done
@@ -103,9 +103,9 @@ for seed in $seeds; do
         --also "token RL, 10,000 rollouts=token$seed-78/plugin.safetensors" \
         --also "rejection sampling=rft$seed/control.safetensors" --against "RL policy, held"
     table "regression$seed.txt" -m $backbone --data test.jsonl --train rl.jsonl --train-limit 600 --plugin $plugin $answers \
-        --seed "$seed" --rl "regression$seed-1600-0/plugin.safetensors" --token-cost 0.008 --against "regression, 16,000" \
+        --seed "$seed" --rl "regression$seed-2200-0/plugin.safetensors" --token-cost 0.008 --against "regression, 22,000" \
         --also "regression, 6,000=regression$seed-600-0.008/plugin.safetensors" \
-        --also "regression, 16,000=regression$seed-1600-0.008/plugin.safetensors"
+        --also "regression, 22,000=regression$seed-2200-0.008/plugin.safetensors"
     for field in reward degenerate kl; do
         make "$field$seed.svg" "$train" curves "latents=rl$seed-25" "latents=rl$seed-50" "latents=rl$seed-100" \
             "latents=rl$seed-300" "latents=rl$seed-600" "tokens (control)=token$seed-78" --field $field -o "$field$seed.svg"

@@ -156,7 +156,11 @@ impl ExpectedRewards {
     /// What the latents earn, of these `[N, K]`, that are expected to earn most: the sum.
     fn earns(&self, states: &DMatrix<f64>, rewards: &DMatrix<f64>) -> f64 {
         let expected = self.of(states);
-        expected.row_iter().zip(rewards.row_iter()).map(|(expected, rewards)| rewards[expected.transpose().imax()]).sum()
+        expected
+            .row_iter()
+            .zip(rewards.row_iter())
+            .map(|(expected, rewards)| rewards[expected.transpose().imax()])
+            .sum()
     }
 
     /// The plugin with the policy that prefers latents by this, `entropy` being a nat's worth.

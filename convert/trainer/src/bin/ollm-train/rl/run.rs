@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use indicatif::ProgressBar;
 use ollm_train::Result;
 use ollm_train::data::tensor_file::{FileMetadata, Tensors, sorted_json};
@@ -75,6 +76,7 @@ impl RlRun<'_> {
     /// What the file says of its training.
     pub(super) fn provenance(&self, objective: &str) -> impl Iterator<Item = (&'static str, String)> {
         let groups = self.args.drawn().as_ref().map(|groups| ("groups", sorted_json(groups)));
+        let start = self.args.start.and_then(|start| Some(("start", start.to_possible_value()?.get_name().to_owned())));
         let settings = self.args.settings();
         let fields = [
             ("objective", objective.to_owned()),
@@ -87,7 +89,7 @@ impl RlRun<'_> {
             ("learning_rate", settings.lr.to_string()),
             ("patience", self.args.patience.to_string()),
         ];
-        fields.into_iter().chain(groups)
+        fields.into_iter().chain(start).chain(groups)
     }
 
     pub(super) fn scoring(&self) -> Scoring {
