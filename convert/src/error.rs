@@ -158,25 +158,23 @@ macro_rules! from {
 
 from!(ollm_runtime::Error, LogitsError, ModelError, OutOfMemory, StorageError);
 
-/// The first part of the model that the file at `path` is another part of, by its name.
-fn first_part(path: &Path, error: &GgufError) -> Option<PathBuf> {
-    let &GgufError::Part { number, count } = error else { return None };
-    let [own, first] = [number, 1].map(|number| part_name("", number as usize, count as usize));
-    let stem = path.file_name()?.to_str()?.strip_suffix(&own)?;
-    Some(path.with_file_name(format!("{stem}{first}")))
+/// Names the first part of the model that the file at `path` is another part of, if that is what is
+/// wrong.
+fn first_part(path: &Path, error: &GgufError) -> String {
+    let first = || {
+        let &GgufError::Part { number, count } = error else { return None };
+        let [own, first] = [number, 1].map(|number| part_name("", number as usize, count as usize));
+        let stem = path.file_name()?.to_str()?.strip_suffix(&own)?;
+        Some(path.with_file_name(format!("{stem}{first}")))
+    };
+    first().map_or(String::new(), |first| format!(" (the first part here is {})", first.display()))
 }
 
 impl fmt::Display for ConvertError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Runtime(error) => error.fmt(f),
-            Self::Gguf { path, source } => {
-                write!(f, "{}: {source}", path.display())?;
-                match first_part(path, source) {
-                    Some(first) => write!(f, " (the first part here is {})", first.display()),
-                    None => Ok(()),
-                }
-            }
+            Self::Gguf { path, source } => write!(f, "{}: {source}{}", path.display(), first_part(path, source)),
             Self::Output(source) => write!(f, "cannot write: {source}"),
             Self::NotAdapters { path } => write!(
                 f,

@@ -198,13 +198,15 @@ impl HfConfig {
             attention_cap: cap(
                 json,
                 "attn_logit_softcapping",
-                architecture.capped_scores.then_some(defaults.attention_cap),
+                architecture.capped_scores,
+                defaults.attention_cap,
                 family.attention_softcap,
             )?,
             logit_cap: cap(
                 json,
                 "final_logit_softcapping",
-                architecture.capped_logits.then_some(defaults.logit_cap),
+                architecture.capped_logits,
+                defaults.logit_cap,
                 family.logit_softcap,
             )?,
         })
@@ -421,16 +423,16 @@ fn heads(json: &Document, defaults: &Defaults, hidden: usize) -> Result<[usize; 
     let heads = json.opt_size("num_attention_heads")?.unwrap_or(defaults.heads);
     let missing = defaults.kv_heads.filter(|_| !json.is_null("num_key_value_heads"));
     let kv_heads = json.opt_size("num_key_value_heads")?.or(missing).unwrap_or(heads);
-    if heads % kv_heads != 0 {
+    if !heads.is_multiple_of(kv_heads) {
         return Err(json.bad("num_key_value_heads", "a divisor of num_attention_heads").into());
     }
     let missing = defaults.head_dim.filter(|_| !json.is_null("head_dim"));
     let head_dim = match json.opt_size("head_dim")?.or(missing) {
         Some(size) => size,
-        None if hidden % heads == 0 => hidden / heads,
+        None if hidden.is_multiple_of(heads) => hidden / heads,
         None => return Err(json.bad("num_attention_heads", "a divisor of hidden_size").into()),
     };
-    if head_dim % 2 == 0 { Ok([heads, kv_heads, head_dim]) } else { Err(json.bad("head_dim", "even").into()) }
+    if head_dim.is_multiple_of(2) { Ok([heads, kv_heads, head_dim]) } else { Err(json.bad("head_dim", "even").into()) }
 }
 
 /// The widths of the feed-forward networks: of each layer where they may differ, else of all.
@@ -468,14 +470,14 @@ fn query_scalar(json: &Document, architecture: &Architecture, head_dim: usize, l
     Ok(scalar.filter(|scalar| scalar.total_cmp(&(head_dim as f64)).is_ne() || has_rule))
 }
 
-/// A soft-cap. `missing`: what it is where the key is missing, if the key is read. `silent`: what
+/// A soft-cap, if its key is read. `missing`: what it is where the key is missing. `silent`: what
 /// the runtime takes where a file says nothing: there, none is 0.
-fn cap(json: &Document, key: &str, missing: Option<Option<f64>>, silent: Option<f32>) -> Result<Option<f64>> {
-    if json.is_null(key) {
-        return Ok(silent.map(|_| 0.0));
+fn cap(json: &Document, key: &str, is_read: bool, missing: Option<f64>, silent: Option<f32>) -> Result<Option<f64>> {
+    match json.is_null(key) {
+        true => Ok(silent.map(|_| 0.0)),
+        false if is_read => Ok(json.opt_positive(key)?.or(missing)),
+        false => Ok(None),
     }
-    let Some(missing) = missing else { return Ok(None) };
-    Ok(json.opt_positive(key)?.or(missing))
 }
 
 /// Streams of AltUp.

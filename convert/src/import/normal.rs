@@ -12,7 +12,7 @@ pub(super) fn quantile(share: f64) -> f64 {
     let (mut low, mut high) = (0.0, 9.0);
     // Until two neighbours are left.
     loop {
-        let middle = (low + high) / 2.0;
+        let middle = f64::midpoint(low, high);
         if middle <= low || middle >= high {
             return middle;
         }

@@ -14,8 +14,10 @@ use super::folded::{FOLD_LEVELS, folded};
 
 type Result<T> = std::result::Result<T, Error>;
 
-/// Tests that order two values, by each of their names.
-const ORDERS: [(&[&str], fn(Ordering) -> bool); 4] = [
+/// The names of a test that orders two values, and which orders it passes.
+type OrderTest = (&'static [&'static str], fn(Ordering) -> bool);
+
+const ORDERS: [OrderTest; 4] = [
     (&["lt", "lessthan", "<"], Ordering::is_lt),
     (&["le", "<="], Ordering::is_le),
     (&["gt", "greaterthan", ">"], Ordering::is_gt),

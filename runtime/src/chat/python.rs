@@ -98,7 +98,7 @@ fn string_method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[V
             let [] = bind(args, [])?;
             match name {
                 // What is given back keeps its twins.
-                "title" | "casefold" | "swapcase" => cased(s, name),
+                "title" | "casefold" | "swapcase" => Ok(cased(s, name).into()),
                 _ => plain_method(folded.text(), name),
             }
         }
@@ -106,14 +106,14 @@ fn string_method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[V
 }
 
 /// The text in another case.
-fn cased(s: &str, name: &str) -> Result<Value> {
+fn cased(s: &str, name: &str) -> String {
     let swap =
         |c: char| -> String { if c.is_uppercase() { c.to_lowercase().collect() } else { c.to_uppercase().collect() } };
-    Ok(match name {
-        "title" => title(s).into(),
-        "casefold" => s.replace('ß', "ss").to_lowercase().into(),
-        _ => s.chars().map(swap).collect::<String>().into(),
-    })
+    match name {
+        "title" => title(s),
+        "casefold" => s.replace('ß', "ss").to_lowercase(),
+        _ => s.chars().map(swap).collect(),
+    }
 }
 
 /// Methods without arguments that tell something of a text.

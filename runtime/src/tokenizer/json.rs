@@ -194,7 +194,7 @@ fn spelling_of_model(model: &ModelWrapper) -> Option<Spelling> {
         ModelWrapper::WordPiece(_) => Some(Spelling::Words),
         ModelWrapper::WordLevel(_) => Some(Spelling::WholeWords),
         ModelWrapper::Unigram(_) => Some(Spelling::Spaces),
-        _ => None,
+        ModelWrapper::BPE(_) => None,
     }
 }
 
