@@ -142,6 +142,12 @@ fn gbnf_with_tokens() {
         assert!(takes(&constraint, &right), "{grammar}");
         assert!(!takes(&constraint, &wrong), "{grammar}");
     }
+    // A token that ends the text is none of the others.
+    let end = (0..320).find(|&token| judge.tokenizer.is_end(token)).unwrap();
+    let compiled = judge.compiler.compile(GrammarKind::Gbnf, &format!("root ::= !<[{control}]> \"a\"")).unwrap();
+    assert!(!takes(&Constraint::new(&compiled), &[end]));
+    let error = judge.compiler.compile(GrammarKind::Gbnf, &format!("root ::= <[{end}]>")).unwrap_err().to_string();
+    assert!(error.contains("ends the text"), "{error}");
     let error = judge.compiler.compile(GrammarKind::Gbnf, "root ::= <no-such-token>").unwrap_err().to_string();
     assert!(error.contains("line 1, column 10: <no-such-token> is no token of the model"), "{error}");
 }

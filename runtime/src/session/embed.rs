@@ -63,7 +63,10 @@ impl Session {
         let model = self.model().clone();
         let weights = model.weights().classifier.as_ref().ok_or(SessionError::NoClassifier)?;
         self.sequence.second = pair.second;
-        let pooled = self.pooled(&pair.tokens, None, between);
+        // Only a head that is trained on either is told by the file what it reads.
+        let rule = model.config().family.classifier;
+        let pooling = (rule != ClassifierRule::Mean).then_some(rule.pooling());
+        let pooled = self.pooled(&pair.tokens, pooling, between);
         self.sequence.second = usize::MAX;
         let (mut x, config) = (pooled?, model.config());
         let exec = &mut self.sequence.machine.exec;

@@ -44,6 +44,8 @@ pub enum TokenizerError {
     MergeOfNoToken { index: usize, merge: String, missing: String },
     /// A special id of the file is not in the vocabulary.
     IdOutOfRange { key: &'static str, id: u32, vocabulary: usize },
+    /// `tokenizer.chat_template.rerank` has no place for one of the texts.
+    BadRerankTemplate { missing: &'static str },
     /// `tokenizer.huggingface.json` cannot be used.
     Json { reason: String },
     /// The tokenizer gave up on a text.
@@ -91,6 +93,9 @@ impl fmt::Display for TokenizerError {
             }
             Self::IdOutOfRange { key, id, vocabulary } => {
                 write!(f, "{key} is {id}, but there are {vocabulary} tokens")
+            }
+            Self::BadRerankTemplate { missing } => {
+                write!(f, "tokenizer.chat_template.rerank has no {missing}: all texts would be the same there")
             }
             Self::Json { reason } => write!(f, "tokenizer.huggingface.json: {reason}"),
             Self::OutOfMemory(error) => error.fmt(f),

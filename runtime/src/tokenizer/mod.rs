@@ -279,7 +279,7 @@ impl Tokenizer {
     }
 
     /// The tokens of a query and a document, as the model's file wants them: in its template
-    /// `rerank`, or with its special tokens around and between them. The texts of special tokens in
+    /// `rerank`, which is all of the text, or with its special tokens around and between them. The texts of special tokens in
     /// either are text like any other.
     ///
     /// # Errors
@@ -287,9 +287,7 @@ impl Tokenizer {
     pub fn pair(&self, query: &str, document: &str) -> Result<TextPair> {
         if let Some(template) = &self.pairs.template {
             let (text, plain) = pair::filled(template, [query, document]);
-            let mut tokens = self.encode_outside(&text, &plain)?;
-            self.enclose(&mut tokens)?;
-            return Ok(TextPair { tokens, second: usize::MAX });
+            return Ok(TextPair { tokens: self.encode_outside(&text, &plain)?, second: usize::MAX });
         }
         let (first, second) = (self.encode(query, false)?, self.encode(document, false)?);
         let mut tokens = Vec::new();

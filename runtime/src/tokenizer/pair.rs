@@ -33,6 +33,10 @@ impl PairRule {
     /// as the first ones, does not say.
     pub(super) fn read(metadata: &Metadata, last: Option<u32>, separator: Option<u32>) -> Result<Self, TokenizerError> {
         let template = metadata.opt_str("tokenizer.chat_template.rerank")?.map(str::to_owned);
+        let lacks = |place: &&str| template.as_ref().is_some_and(|template| !template.contains(place));
+        if let Some(missing) = PLACES.into_iter().find(lacks) {
+            return Err(TokenizerError::BadRerankTemplate { missing });
+        }
         let is_unigram = metadata.opt_str("tokenizer.ggml.model")? == Some("t5");
         let separates = metadata.opt_bool("tokenizer.ggml.add_sep_token")?.unwrap_or(is_unigram);
         let between = last.into_iter().chain(separator.filter(|_| separates)).collect();
@@ -66,6 +70,19 @@ mod tests {
         let (text, plain) = filled("<q>{query}</q>{document}.", ["a {document} b", "{query}"]);
         assert_eq!(text, "<q>a {document} b</q>{query}.");
         assert_eq!(plain, [3..17, 21..28]);
-        assert_eq!(filled("no place", ["a", "b"]), ("no place".to_owned(), vec![]));
+    }
+
+    #[test]
+    fn a_template_has_a_place_for_each_text() {
+        let read = |template: &str| {
+            let mut metadata = Metadata::default();
+            metadata.insert("tokenizer.chat_template.rerank".to_owned(), template.into()).unwrap();
+            PairRule::read(&metadata, None, None)
+        };
+        assert!(read("{document} for {query}").is_ok());
+        for (template, lacking) in [("{query}", "{document}"), ("{document}", "{query}"), ("", "{query}")] {
+            let error = read(template).unwrap_err();
+            assert!(matches!(error, TokenizerError::BadRerankTemplate { missing } if missing == lacking), "{error}");
+        }
     }
 }

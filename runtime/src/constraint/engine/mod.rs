@@ -4,6 +4,7 @@ mod gbnf;
 mod message;
 mod words;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -31,7 +32,8 @@ const STACK_PER_BYTE: usize = 2 << 10;
 pub(super) struct Engine {
     factory: ParserFactory,
     tokenizer: Arc<Tokenizer>,
-    vocabulary: usize,
+    /// The control tokens, by their texts.
+    controls: HashMap<Vec<u8>, u32>,
 }
 
 impl Engine {
@@ -42,7 +44,10 @@ impl Engine {
         let mut factory = factory.map_err(|error| ConstraintError::Vocabulary { reason: error.to_string() })?;
         factory.quiet();
         *factory.limits_mut() = ParserLimits { verbose_errors: false, ..ParserLimits::default() };
-        Ok(Self { factory, tokenizer: Arc::clone(tokenizer), vocabulary })
+        // Of those with the same text, the first.
+        let controls = (0..vocabulary as u32).rev().filter(|&id| tokenizer.is_control(id));
+        let controls = controls.filter_map(|id| Some((tokenizer.token_bytes(id)?.to_vec(), id))).collect();
+        Ok(Self { factory, tokenizer: Arc::clone(tokenizer), controls })
     }
 
     /// Compiles on a thread of its own: rules that name each other in a long chain need stack.
@@ -60,9 +65,9 @@ impl Engine {
             GrammarKind::JsonSchema => TopLevelGrammar::from_json_schema(json_schema::read(text).map_err(wrong)?),
             GrammarKind::Regex => TopLevelGrammar::from_regex(whole(text)),
             GrammarKind::Lark => TopLevelGrammar::from_lark(text.to_owned()),
-            GrammarKind::Gbnf => {
-                TopLevelGrammar::from_lark(gbnf::to_lark(text, &|text| self.token(text)).map_err(wrong)?)
-            }
+            GrammarKind::Gbnf => TopLevelGrammar::from_lark(
+                gbnf::to_lark(text, &|text| self.token(text), self.tokenizer.ends()).map_err(wrong)?,
+            ),
         };
         let matcher = Matcher::new(self.factory.create_parser(grammar));
         if let Some(reason) = matcher.get_error() {
@@ -77,8 +82,7 @@ impl Engine {
     /// The token that a text is all of: a control token of that text, else what the tokenizer makes
     /// of it.
     fn token(&self, text: &str) -> Option<u32> {
-        let is_named = |&id: &u32| self.tokenizer.token_bytes(id) == Some(text.as_bytes());
-        let control = (0..self.vocabulary as u32).find(|id| self.tokenizer.is_control(*id) && is_named(id));
+        let control = self.controls.get(text.as_bytes()).copied();
         control.or_else(|| match self.tokenizer.encode(text, false).ok()?[..] {
             [id] => Some(id),
             _ => None,

@@ -110,5 +110,5 @@ fn names(part: &Part) -> BTreeSet<usize> {
 }
 
 fn has_token(part: &Part) -> bool {
-    matches!(part, Part::Token { .. }) || part.parts().iter().any(has_token)
+    matches!(part, Part::Tokens { .. }) || part.parts().iter().any(has_token)
 }

@@ -27,7 +27,10 @@ fn body(part: &Part, name: &dyn Fn(usize) -> String) -> String {
         Part::Class(class) => format!("/{}/", class.class()),
         Part::Rule(rule) => name(*rule),
         Part::Lexeme(lexeme) => format!("T{lexeme}"),
-        Part::Token { id, excluded } => format!("<[{}{id}]>", if *excluded { "^" } else { "" }),
+        Part::Tokens { ids, excluded } => {
+            let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+            format!("<[{}{}]>", if *excluded { "^" } else { "" }, ids.join(","))
+        }
     }
 }
 
@@ -53,9 +56,9 @@ fn times(from: u32, to: Option<u32>) -> String {
 mod tests {
     use crate::cpu::with_stack;
 
-    /// For a model whose only token with a name is `<a>`.
+    /// For a model whose only token with a name is `<a>`, and whose texts end with token 9.
     fn to_lark(text: &str) -> Result<String, String> {
-        super::super::to_lark(text, &|name| (name == "<a>").then_some(7))
+        super::super::to_lark(text, &|name| (name == "<a>").then_some(7), &[9])
     }
 
     #[test]
@@ -75,7 +78,7 @@ mod tests {
     #[test]
     fn tokens_have_numbers() {
         let lark = to_lark("root ::= <a> !<a>* <[3]> !<[4]>").unwrap();
-        assert_eq!(lark, "start: r0\n// root\nr0: (<[7]> (<[^7]>)* <[3]> <[^4]>)\n");
+        assert_eq!(lark, "start: r0\n// root\nr0: (<[7]> (<[^7,9]>)* <[3]> <[^4,9]>)\n");
     }
 
     #[test]

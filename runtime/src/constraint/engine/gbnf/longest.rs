@@ -164,7 +164,7 @@ impl Builder<'_> {
             }
             Part::Class(class) => Automaton::character(class.clone()),
             Part::Rule(rule) => self.rule(*rule)?,
-            Part::Lexeme(_) | Part::Token { .. } => return None,
+            Part::Lexeme(_) | Part::Tokens { .. } => return None,
         };
         (built.classes.len() <= MOST_POSITIONS).then_some(built)
     }
@@ -274,7 +274,7 @@ impl<'a> Followers<'a> {
             }
             Part::Rule(rule) => self.first[*rule].clone(),
             // Tokens of the model are no characters.
-            Part::Token { .. } => First::default(),
+            Part::Tokens { .. } => First::default(),
             Part::Text(_) | Part::Class(_) => First { chars: Chars::all(), empty: true },
         }
     }
@@ -297,7 +297,7 @@ impl<'a> Followers<'a> {
             }
             Part::Lexeme(lexeme) => self.changed |= self.after[*lexeme].add_all(after),
             Part::Rule(rule) => self.changed |= self.behind[*rule].add_all(after),
-            Part::Token { .. } | Part::Text(_) | Part::Class(_) => {}
+            Part::Tokens { .. } | Part::Text(_) | Part::Class(_) => {}
         }
     }
 }

@@ -15,12 +15,13 @@ mod read;
 
 use cut::{Cut, pieces};
 
-/// The same grammar in Lark. `token` finds the token that a text is all of.
+/// The same grammar in Lark. `token` finds the token that a text is all of; `ends` are the tokens
+/// that end a text, which are no part of it.
 ///
 /// # Errors
 /// Where it is wrong, and what is not supported.
-pub(super) fn to_lark(text: &str, token: &dyn Fn(&str) -> Option<u32>) -> Result<String, String> {
-    let rules = read::rules(text, token)?;
+pub(super) fn to_lark(text: &str, token: &dyn Fn(&str) -> Option<u32>, ends: &[u32]) -> Result<String, String> {
+    let rules = read::rules(text, token, ends)?;
     let mut long = [Cut::Runs, Cut::Texts].into_iter().map(|cut| pieces(&rules, cut));
     // Single characters are as long as each other.
     let pieces = long.find(longest::is_right).unwrap_or_else(|| pieces(&rules, Cut::Characters));

@@ -19,8 +19,8 @@ pub(super) enum Part {
     Rule(usize),
     /// A lexeme of the grammar's cut, by its number.
     Lexeme(usize),
-    /// A token of the model, or any other one.
-    Token { id: u32, excluded: bool },
+    /// One of these tokens of the model, or any other one.
+    Tokens { ids: Vec<u32>, excluded: bool },
 }
 
 impl Part {

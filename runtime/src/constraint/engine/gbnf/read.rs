@@ -17,9 +17,9 @@ const MOST_RULES: usize = 2000;
 const MOST_REPETITIONS: usize = 8;
 
 /// The rules of a text.
-pub(super) fn rules(text: &str, token: &dyn Fn(&str) -> Option<u32>) -> Result<Rules> {
-    let mut reader =
-        Reader { rest: text.chars(), text, token, numbers: HashMap::new(), names: Vec::new(), bodies: Vec::new() };
+pub(super) fn rules(text: &str, token: &dyn Fn(&str) -> Option<u32>, ends: &[u32]) -> Result<Rules> {
+    let (numbers, names, bodies) = (HashMap::new(), Vec::new(), Vec::new());
+    let mut reader = Reader { rest: text.chars(), text, token, ends, numbers, names, bodies };
     reader.skip(true);
     while reader.peek().is_some() {
         reader.rule()?;
@@ -39,6 +39,8 @@ struct Reader<'t> {
     rest: std::str::Chars<'t>,
     /// Finds the token that a text is all of.
     token: &'t dyn Fn(&str) -> Option<u32>,
+    /// The tokens that end a text.
+    ends: &'t [u32],
     numbers: HashMap<String, usize>,
     names: Vec<String>,
     /// Of the rules that were defined.
@@ -306,7 +308,14 @@ impl Reader<'_> {
             None => (self.token)(token),
         };
         let Some(id) = found else { return self.wrong(&format!("{token} is no token of the model")) };
+        if self.ends.contains(&id) && !excluded {
+            return self.wrong(&format!("{token} ends the text, as the end of the grammar does: leave it out"));
+        }
         self.rest = rest.chars();
-        Ok(Part::Token { id, excluded })
+        let mut ids = vec![id];
+        if excluded {
+            ids.extend(self.ends.iter().filter(|&&end| end != id));
+        }
+        Ok(Part::Tokens { ids, excluded })
     }
 }
