@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ollm_runtime::model::BATCH;
 
-/// Tokens at least, and at most while others generate.
+/// Tokens at least, and at most, while others generate.
 const FEWEST: usize = 8;
 const MOST_BESIDE: usize = 64;
 
@@ -28,9 +28,11 @@ impl Pace {
     /// Tokens of prompts for the next pass. Beside others that generate they take about as long as
     /// these, so that a pass costs some two steps.
     pub(super) fn room(&self, beside: bool) -> usize {
-        let (most, seconds) = if beside { (MOST_BESIDE, self.step) } else { (BATCH, Some(ALONE)) };
+        // Alone, fewer would read the weights too often for what they compute.
+        let (fewest, most, seconds) =
+            if beside { (FEWEST, MOST_BESIDE, self.step) } else { (MOST_BESIDE, BATCH, Some(ALONE)) };
         match (seconds, self.token) {
-            (Some(seconds), Some(token)) => ((seconds / token) as usize).clamp(FEWEST, most),
+            (Some(seconds), Some(token)) => ((seconds / token) as usize).clamp(fewest, most),
             _ => MOST_BESIDE,
         }
     }
@@ -66,7 +68,7 @@ mod tests {
         assert_eq!((pace.room(true), pace.room(false)), (10, 75));
         // A slow machine takes the fewest, a fast one the most.
         pace.note(Duration::from_secs(1000), 1, false);
-        assert_eq!((pace.room(true), pace.room(false)), (FEWEST, FEWEST));
+        assert_eq!((pace.room(true), pace.room(false)), (FEWEST, MOST_BESIDE));
         let mut fast = Pace::default();
         fast.note(Duration::from_millis(20), 0, true);
         fast.note(Duration::from_millis(1), 256, false);
