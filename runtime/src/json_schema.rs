@@ -7,9 +7,15 @@ use serde_json::{Map, Value, json};
 const FORMATS: [&str; 10] =
     ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"];
 
-/// White space between tokens of JSON: bounded, so that no text ends in an endless line of it.
+/// Between tokens of JSON there is what models write there, and no other white space: no text ends
+/// in a line of it, and separators are forced, so that they are not computed.
+pub(crate) fn separators() -> Value {
+    json!({ "whitespace_flexible": false, "item_separator": ", ", "key_separator": ": " })
+}
+
+/// Options under `x-guidance` that say what white space there is.
 #[cfg(feature = "constraints")]
-const WHITESPACE: &str = r"[ ]|\n[ \t]{0,20}";
+const WHITESPACE: [&str; 4] = ["whitespace_flexible", "whitespace_pattern", "item_separator", "key_separator"];
 
 /// Formats that the engine reads too widely: it knows no leap years, takes a leap second at any
 /// time, and does not bound the lengths of names.
@@ -41,8 +47,8 @@ const SCHEMAS: [&str; 7] =
 /// Keywords whose value has a schema for each name.
 const NAMED_SCHEMAS: [&str; 4] = ["properties", "patternProperties", "$defs", "definitions"];
 
-/// The schema of a text, with bounded white space where it does not say otherwise, and with formats
-/// as they are meant.
+/// The schema of a text, with [`separators`] where it does not say otherwise, and with formats as
+/// they are meant.
 ///
 /// # Errors
 /// What is wrong with the JSON.
@@ -55,8 +61,9 @@ pub(crate) fn read(text: &str) -> Result<Value, String> {
     normalize(&mut schema);
     if let Some(keywords) = schema.as_object_mut() {
         let options = keywords.entry("x-guidance").or_insert_with(|| json!({}));
-        if let Some(options) = options.as_object_mut().filter(|options| !options.contains_key("whitespace_flexible")) {
-            options.entry("whitespace_pattern").or_insert(WHITESPACE.into());
+        let says = |options: &Map<String, Value>| WHITESPACE.iter().any(|option| options.contains_key(*option));
+        if let (Some(options), Value::Object(ours)) = (options.as_object_mut().filter(|own| !says(own)), separators()) {
+            options.extend(ours);
         }
     }
     Ok(schema)
@@ -171,12 +178,16 @@ mod tests {
 
     #[cfg(feature = "constraints")]
     #[test]
-    fn white_space_of_json_is_bounded_unless_told() {
-        let pattern = |text: &str| read(text).unwrap()["x-guidance"]["whitespace_pattern"].as_str().map(str::len);
-        assert_eq!(pattern("{}"), Some(WHITESPACE.len()));
-        assert_eq!(pattern("true"), Some(WHITESPACE.len()));
-        assert_eq!(pattern(r#"{"x-guidance": {"whitespace_pattern": "x"}}"#), Some(1));
-        assert_eq!(pattern(r#"{"x-guidance": {"whitespace_flexible": false}}"#), None);
+    fn separators_of_json_are_fixed_unless_told() {
+        let options = |text: &str| read(text).unwrap()["x-guidance"].clone();
+        assert_eq!(options("{}"), separators());
+        assert_eq!(options("true"), separators());
+        let mut lenient = separators();
+        lenient["lenient"] = true.into();
+        assert_eq!(options(r#"{"x-guidance": {"lenient": true}}"#).to_string().len(), lenient.to_string().len());
+        for own in [json!({ "whitespace_pattern": "x" }), json!({ "whitespace_flexible": true })] {
+            assert_eq!(options(&json!({ "x-guidance": own }).to_string()), own);
+        }
         assert!(read("{").is_err());
     }
 

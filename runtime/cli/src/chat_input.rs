@@ -11,6 +11,29 @@ use serde_json::Value;
 
 use crate::failure::{Failure, Result};
 
+/// Which chat template.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Conversation")]
+pub(crate) struct TemplateArgs {
+    /// The chat template in a file, in place of the model's: for a model without one
+    #[arg(long, value_name = "FILE", conflicts_with = "template")]
+    chat_template: Option<PathBuf>,
+    /// One of the model's named chat templates, such as `tool_use`
+    #[arg(long, value_name = "NAME")]
+    template: Option<String>,
+}
+
+impl TemplateArgs {
+    /// The template, if a flag names one.
+    pub(crate) fn named(&self, metadata: &Metadata) -> Result<Option<ChatTemplate>> {
+        match (&self.chat_template, &self.template) {
+            (Some(path), _) => ChatTemplate::new(&read(path)?).map(Some).map_err(Failure::in_file(path)),
+            (None, Some(name)) => Ok(Some(ChatTemplate::named(metadata, name)?)),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
 /// What the chat template is given beside the text.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Conversation")]
@@ -22,12 +45,8 @@ pub(crate) struct ConversationArgs {
     /// A JSON file with the tools that the model is offered: a list of their schemas
     #[arg(long, value_name = "FILE")]
     tools: Option<PathBuf>,
-    /// The chat template in a file, in place of the model's: for a model without one
-    #[arg(long, value_name = "FILE", conflicts_with = "template")]
-    chat_template: Option<PathBuf>,
-    /// One of the model's named chat templates, such as `tool_use`
-    #[arg(long, value_name = "NAME")]
-    template: Option<String>,
+    #[command(flatten)]
+    template: TemplateArgs,
     #[arg(long = "template-arg", value_name = "NAME=JSON", value_parser = variable)]
     #[arg(help = "A variable of the chat template, such as enable_thinking=false; may be given several times")]
     variables: Vec<(String, Value)>,
@@ -45,8 +64,8 @@ impl ConversationArgs {
         let given = [
             ("--messages", self.messages.is_some()),
             ("--tools", self.tools.is_some()),
-            ("--chat-template", self.chat_template.is_some()),
-            ("--template", self.template.is_some()),
+            ("--chat-template", self.template.chat_template.is_some()),
+            ("--template", self.template.template.is_some()),
             ("--template-arg", !self.variables.is_empty()),
         ];
         given.into_iter().find_map(|(flag, given)| given.then_some(flag))
@@ -54,15 +73,12 @@ impl ConversationArgs {
 
     /// The template of the flags, or else the one that the variables choose, or the model's.
     pub(crate) fn template(&self, metadata: &Metadata) -> Result<ChatTemplate> {
-        match (&self.chat_template, &self.template) {
-            (Some(path), _) => ChatTemplate::new(&read(path)?).map_err(Failure::in_file(path)),
-            (None, Some(name)) => Ok(ChatTemplate::named(metadata, name)?),
-            (None, None) => {
-                let mut given = self.variables.iter().cloned();
-                let variables = given.try_fold(Variables::new(), |all, (name, value)| all.with(name, value))?;
-                Ok(ChatTemplate::chosen(metadata, &variables)?)
-            }
+        if let Some(template) = self.template.named(metadata)? {
+            return Ok(template);
         }
+        let mut given = self.variables.iter().cloned();
+        let variables = given.try_fold(Variables::new(), |all, (name, value)| all.with(name, value))?;
+        Ok(ChatTemplate::chosen(metadata, &variables)?)
     }
 
     /// Whether there are messages.

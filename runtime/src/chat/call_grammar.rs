@@ -10,6 +10,7 @@ use super::forms::{Body, CallForm, JsonBody, NamedBody, TagBody};
 use super::message::Variables;
 use super::template::ChatTemplate;
 use super::tools::{Tool, fields, is_text, resolved};
+use crate::json_schema::separators;
 use crate::tokenizer::Tokenizer;
 
 /// How deep values outside of JSON follow their schema; what is deeper is any value.
@@ -364,8 +365,7 @@ fn with_definitions(schema: &Value, root: &Map<String, Value>) -> Map<String, Va
 
 /// A schema whose JSON has spaces where models write them, unless it says otherwise.
 fn spaced(mut schema: Map<String, Value>) -> Value {
-    let spaces = json!({ "whitespace_flexible": false, "item_separator": ", ", "key_separator": ": " });
-    schema.entry("x-guidance").or_insert(spaces);
+    schema.entry("x-guidance").or_insert_with(separators);
     Value::Object(schema)
 }
 

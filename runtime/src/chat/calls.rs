@@ -504,7 +504,7 @@ fn code<'t>(text: &'t str, quotes: &'t [char]) -> impl Iterator<Item = (usize, c
     })
 }
 
-fn unfinished() -> String {
+pub(super) fn unfinished() -> String {
     "the answer ends inside the call".to_owned()
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::calls::{Progress, ToolCall, numbered_id};
+use super::calls::{Progress, ToolCall, numbered_id, unfinished};
 use super::format::ChatFormat;
 use super::forms::CallForm;
 use super::message::{Message, Variables};
@@ -109,6 +109,54 @@ impl ChatParser {
     /// for the next answer.
     pub fn finish(&mut self) -> Vec<ChatEvent> {
         self.advance(true)
+    }
+
+    /// As [`ChatParser::finish`], where the answer was cut off: a call that begins and does not end,
+    /// or what may be the beginning of its mark, is left out, and no text. One that was left out is
+    /// told as [`ChatEvent::Malformed`].
+    pub fn finish_cut(&mut self) -> Vec<ChatEvent> {
+        let (mut events, begins) = (Vec::new(), self.begins_bare());
+        if !self.is_reasoning() {
+            self.held.truncate(self.held.len() - self.begun_mark());
+        }
+        while let Some(mut step) = self.step(true) {
+            let is_rest = step.taken == self.held.len();
+            if is_rest && matches!(step.events.last(), Some(ChatEvent::Malformed(_))) {
+                step.events.drain(..step.events.len() - 1);
+            }
+            self.held.drain(..step.taken);
+            self.state = step.next;
+            events.extend(step.events);
+        }
+        if begins && !events.iter().any(|event| matches!(event, ChatEvent::Call(_))) {
+            return vec![ChatEvent::Malformed(unfinished())];
+        }
+        join(events)
+    }
+
+    /// Whether all that is not decided may be the beginning of a call without a mark.
+    fn begins_bare(&self) -> bool {
+        let Some(bare) = self.format.tools.and_then(|tools| tools.family().bare) else { return false };
+        let call = self.held.trim_start_matches(|c: char| c == ';' || c.is_whitespace());
+        matches!(self.state, State::Start | State::Between)
+            && !call.is_empty()
+            && bare.read(call, false, &self.tools) == Progress::More
+    }
+
+    /// How many bytes at the end may be the beginning of a mark of calls.
+    fn begun_mark(&self) -> usize {
+        let forms = self.format.tools.map_or(&[][..], |tools| tools.family().forms);
+        let begins = |at: &usize| {
+            let rest = &self.held[*at..];
+            forms.iter().any(|form| form.open.len() > rest.len() && form.open.starts_with(rest))
+        };
+        let at = self.held.char_indices().map(|(at, _)| at).find(begins);
+        at.map_or(0, |at| self.held.len() - at)
+    }
+
+    /// How many bytes of the text so far are not decided yet.
+    pub fn undecided(&self) -> usize {
+        self.held.len()
     }
 
     /// Whether the model is thinking, as far as the text so far shows.

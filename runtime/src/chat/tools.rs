@@ -26,12 +26,15 @@ impl Tool {
         let function = tool.get("function").filter(|function| function.is_object()).unwrap_or(tool);
         let name = function["name"].as_str().filter(|name| !name.is_empty());
         let mut schema: Map<String, Value> = match function.get("parameters") {
-            None | Some(Value::Null) => Map::from_iter([("type".to_owned(), "object".into())]),
+            // It has no arguments.
+            None | Some(Value::Null) => Map::from_iter([("properties".to_owned(), Map::new().into())]),
             Some(Value::Object(schema)) => schema.clone(),
             Some(_) => return Err(wrong("the parameters of a tool are no JSON schema")),
         };
-        if schema.contains_key("properties") {
+        if schema.contains_key("properties") || schema.is_empty() {
             schema.entry("type").or_insert("object".into());
+        }
+        if schema.contains_key("properties") {
             schema.entry("additionalProperties").or_insert(false.into());
         }
         let mut schema = Value::Object(schema);

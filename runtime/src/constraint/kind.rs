@@ -6,8 +6,8 @@ use std::str::FromStr;
 /// What the text of a grammar is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GrammarKind {
-    /// JSON schema (draft 2020-12 and earlier ones). Between tokens of JSON there may be one space,
-    /// or a line feed with up to 20 spaces or tabs, unless the schema says otherwise under
+    /// JSON schema (draft 2020-12 and earlier ones). The JSON is of one line, with one space behind
+    /// each `,` and `:` and no other white space, unless the schema says otherwise under
     /// `x-guidance` (`whitespace_pattern`, `whitespace_flexible`, `item_separator`,
     /// `key_separator`, `coerce_one_of`, `lenient`). A keyword that is not supported is an error
     /// that names it.

@@ -10,6 +10,10 @@ use super::state::Session;
 
 type Result<T, E = SessionError> = std::result::Result<T, E>;
 
+/// Tokens of a text that are read in one pass at most, where attention is causal: enough to be
+/// bound by arithmetic, and few enough that others wait for little.
+const PASS: usize = 128;
+
 impl Session {
     /// The embedding of a text: the hidden states of its tokens, after the final norm, pooled as
     /// `pooling` says, or else the model's file ([`Config::pooling`](crate::model::Config)), then
@@ -116,6 +120,7 @@ impl Session {
         self.reset();
         let (config, mut states) = (self.sequence.config(), Vec::new());
         let (width, batch) = (config.hidden, config.pass_tokens(tokens.len()));
+        let batch = if config.causal { batch.min(PASS) } else { batch };
         let pooling = pooling.unwrap_or(config.pooling);
         // Batch by batch: a long text's states are not held at once.
         let (mut pooled, count) = (vec![0.0_f64; width], tokens.len() as f64);

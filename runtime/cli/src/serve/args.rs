@@ -7,6 +7,7 @@ use clap::Args;
 use clap::builder::{NonEmptyStringValueParser, RangedU64ValueParser};
 
 use super::guard::Cors;
+use crate::chat_input::TemplateArgs;
 use crate::failure::{Failure, Result};
 
 const EXAMPLES: &str = "\x1b[1;4mExamples:\x1b[0m
@@ -41,6 +42,8 @@ pub(crate) struct ServeArgs {
     /// The name of the model [default: that of its file]
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), help_heading = "Server")]
     pub(crate) alias: Option<String>,
+    #[command(flatten)]
+    pub(crate) template: TemplateArgs,
     /// Sequences that are generated in one batch at most; a request of more has a batch of its own
     #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Server")]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
@@ -68,6 +71,16 @@ pub(crate) struct ServeArgs {
 impl ServeArgs {
     /// The key, from wherever it is given.
     pub(crate) fn key(&self) -> Result<Option<String>> {
+        let Some(key) = self.given_key()? else { return Ok(None) };
+        if key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Ok(Some(key));
+        }
+        let message =
+            "the API key can stand in no header: it may have letters, digits and signs of ASCII, and no spaces";
+        Err(Failure::Usage(message.to_owned()))
+    }
+
+    fn given_key(&self) -> Result<Option<String>> {
         let Some(path) = &self.api_key_file else {
             let variable = || std::env::var("OLLM_API_KEY").ok().filter(|key| !key.is_empty());
             return Ok(self.api_key.clone().or_else(variable));

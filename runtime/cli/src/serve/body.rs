@@ -6,19 +6,17 @@ use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::CONTENT_ENCODING;
+use hyper::header::{CONTENT_ENCODING, TRANSFER_ENCODING};
 use hyper::{Request, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::ApiError;
+use super::idle::BodyGuard;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
 /// Bytes of a body at most.
 const MOST_BYTES: usize = 8 << 20;
-
-/// Bytes of a body that are read to be told that they are too many.
-const MOST_DRAINED: usize = 64 << 20;
 
 /// A body of more bytes is a long one. Of these there are so many at once; others wait.
 const LONG: usize = 64 << 10;
@@ -42,15 +40,21 @@ impl Default for Bodies {
 }
 
 impl Bodies {
-    /// The body of a request. One that is too long is read to its end, within reason: a client that
-    /// still sends does not see the reply.
+    /// The body of a request. One that is too long is not read any further: what still comes is
+    /// drained behind the reply.
     pub(crate) async fn read(&self, request: Request<Incoming>, patience: Duration) -> Result<Read> {
+        let coding = request.headers().get(TRANSFER_ENCODING).map(|coding| coding.as_bytes().trim_ascii());
+        if coding.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"chunked")) {
+            let message = "the transfer coding is not known: chunked is (Transfer-Encoding)";
+            return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, message));
+        }
         let encoding = request.headers().get(CONTENT_ENCODING);
         if encoding.is_some_and(|encoding| encoding != "identity") {
             let message = "the body is compressed: send it as it is (Content-Encoding: identity)";
             return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
         let late = |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time");
+        let _waits = request.extensions().get().map(BodyGuard::new);
         tokio::time::timeout(patience, self.read_all(request.into_body())).await.map_err(late)?
     }
 
@@ -60,26 +64,22 @@ impl Bodies {
             let message = format!("the body has more than {MOST_BYTES} bytes");
             ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message).with_code("body_too_large")
         };
-        if body.size_hint().lower() > MOST_DRAINED as u64 {
+        if body.size_hint().lower() > MOST_BYTES as u64 {
             return Err(too_long());
         }
         while let Some(frame) = body.frame().await {
             let broken = |error| ApiError::new(StatusCode::BAD_REQUEST, format!("the body broke off: {error}"));
             let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
             length = length.saturating_add(data.len());
-            if length > MOST_DRAINED {
-                break;
-            }
             if length > MOST_BYTES {
-                bytes = Vec::new();
-                continue;
+                return Err(too_long());
             }
             if length > LONG && place.is_none() {
                 place = Some(Arc::clone(&self.long).acquire_owned().await.map_err(|_| ApiError::ending())?);
             }
             bytes.extend_from_slice(&data);
         }
-        if length <= MOST_BYTES { Ok(Read { bytes, _place: place }) } else { Err(too_long()) }
+        Ok(Read { bytes, _place: place })
     }
 }
 

@@ -46,6 +46,11 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server is ending")
     }
 
+    /// Whether the request took too long.
+    pub(crate) fn is_late(&self) -> bool {
+        self.status == StatusCode::REQUEST_TIMEOUT || self.code == Some("timeout")
+    }
+
     pub(crate) fn with_code(mut self, code: &'static str) -> Self {
         self.code = Some(code);
         self

@@ -1,11 +1,12 @@
 //! Who may ask: the key, the name that the server was called by, and the page that a browser asks
 //! for.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
+use hyper::http::uri::Authority;
+use hyper::{StatusCode, Uri};
 
 use super::error::ApiError;
 
@@ -48,15 +49,17 @@ impl Guard {
     /// That a request comes from where requests may come from. Without a key the server is one of
     /// this machine alone: a name in `Host` that is not of it is a page of the web whose name was
     /// made to point here (DNS rebinding).
-    pub(crate) fn check_source(&self, headers: &HeaderMap) -> Result<()> {
+    pub(crate) fn check_source(&self, uri: &Uri, headers: &HeaderMap) -> Result<()> {
         let refused = |message: &str| Err(ApiError::new(StatusCode::FORBIDDEN, message));
         if headers.get_all(HOST).iter().count() > 1 {
             return Err(ApiError::new(StatusCode::BAD_REQUEST, "there is more than one header Host"));
         }
         let host = text(headers, &HOST).unwrap_or_default();
-        if self.key.is_none() && !is_loopback(host) {
+        // A target may name a host as well (`GET http://HOST/PATH`): it counts as much.
+        let authority = uri.authority().map(Authority::as_str);
+        if self.key.is_none() && !(is_loopback(host) && authority.is_none_or(is_loopback)) {
             return refused(
-                "the header Host names no loopback address: without a key the server is for this machine alone",
+                "the header Host, or the target, names no loopback address: without a key the server is for this machine alone",
             );
         }
         let Some(origin) = text(headers, &ORIGIN) else { return Ok(()) };
@@ -103,14 +106,23 @@ fn is_same(given: &[u8], key: &[u8]) -> bool {
 
 /// Whether a name with or without a port is of this machine.
 fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
+    let Some((name, port)) = name_and_port(host) else { return false };
     let name = name.to_ascii_lowercase();
-    name == "localhost"
-        || name.ends_with(".localhost")
-        || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    port.bytes().all(|byte| byte.is_ascii_digit())
+        && (name == "localhost"
+            || name.ends_with(".localhost")
+            || name.parse().is_ok_and(|address: IpAddr| address.is_loopback()))
+}
+
+/// A name and its port, which may be missing. An address of IPv6 stands in brackets, nothing else
+/// does.
+fn name_and_port(host: &str) -> Option<(&str, &str)> {
+    let (name, rest) = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').filter(|(name, _)| name.parse::<Ipv6Addr>().is_ok())?,
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let port = if rest.is_empty() { "" } else { rest.strip_prefix(':')? };
+    Some((name, port))
 }
 
 #[cfg(test)]
@@ -127,11 +139,33 @@ mod tests {
 
     #[test]
     fn names_of_this_machine_are_told_from_others() {
-        for host in ["localhost", "LOCALHOST:80", "a.localhost:1", "127.0.0.1:8080", "127.1.2.3", "[::1]:8080", "[::1]"]
-        {
+        for host in [
+            "localhost",
+            "LOCALHOST:80",
+            "a.localhost:1",
+            "127.0.0.1:8080",
+            "127.1.2.3",
+            "[::1]:8080",
+            "[::1]",
+            "localhost:",
+        ] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["", "example.org", "127.0.0.1.example.org", "localhost.example.org:80", "10.0.0.1", "[::2]:1"] {
+        for host in [
+            "",
+            "example.org",
+            "127.0.0.1.example.org",
+            "localhost.example.org:80",
+            "10.0.0.1",
+            "[::2]:1",
+            "[::1]evil",
+            "[::1",
+            "::1",
+            "[127.0.0.1]",
+            "localhost:evil",
+            "127.0.0.1:80:evil",
+            "evil.example:localhost",
+        ] {
             assert!(!is_loopback(host), "{host}");
         }
     }
@@ -139,7 +173,7 @@ mod tests {
     #[test]
     fn pages_of_others_may_not_ask() {
         let guard = Guard { key: None, cors: Some("https://A.example/".parse().unwrap()) };
-        let source = |list: &[(&'static str, &str)]| guard.check_source(&headers(list)).is_ok();
+        let source = |list: &[(&'static str, &str)]| guard.check_source(&Uri::from_static("/"), &headers(list)).is_ok();
         assert!(source(&[("host", "localhost:1")]));
         assert!(source(&[("host", "localhost:1"), ("origin", "http://localhost:1")]));
         assert!(source(&[("host", "localhost:1"), ("origin", "https://a.example")]));
@@ -147,9 +181,11 @@ mod tests {
         assert!(!source(&[("host", "localhost:1"), ("origin", "null")]));
         assert!(!source(&[("host", "evil.example")]) && !source(&[]));
         assert!(!source(&[("host", "localhost:1"), ("host", "evil.example")]));
+        let absolute = |target| guard.check_source(&Uri::from_static(target), &headers(&[("host", "localhost:1")]));
+        assert!(absolute("http://localhost:1/health").is_ok() && absolute("http://evil.example/health").is_err());
         let open = Guard { key: None, cors: Some("*".parse().unwrap()) };
         let origin = headers(&[("host", "localhost:1"), ("origin", "http://b.example")]);
-        assert!(open.check_source(&origin).is_ok());
+        assert!(open.check_source(&Uri::from_static("/"), &origin).is_ok());
         assert_eq!(open.allowed_origin(&origin), Some("http://b.example"));
         for wrong in ["", "a.example", "https://", "https://a.example/x", "https://*.example"] {
             assert!(wrong.parse::<Cors>().is_err(), "{wrong}");
@@ -161,7 +197,7 @@ mod tests {
         let guard = Guard { key: Some("secret".to_owned()), cors: None };
         let key = |value: &str| guard.check_key(&headers(&[("authorization", value)])).is_ok();
         assert!(key("Bearer secret") && key("bearer secret") && key("BEARER  secret"));
-        assert!(guard.check_source(&headers(&[("host", "far.example")])).is_ok());
+        assert!(guard.check_source(&Uri::from_static("/"), &headers(&[("host", "far.example")])).is_ok());
         for wrong in ["secret", "Bearer ", "Bearer secre", "Bearer secrets", "Bearer Secret", "Basic secret"] {
             assert!(!key(wrong), "{wrong}");
         }

@@ -1,4 +1,4 @@
-//! Whether a connection is in use: something was asked that is not answered to the end.
+//! Whether a connection waits for its client, and for how long: then another may have its place.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,25 +15,58 @@ pub(crate) struct ConnectionActivity(Mutex<State>);
 struct State {
     /// Requests that are being answered.
     requests: usize,
-    /// When the last answer was given, or the connection was made.
+    /// Those of them whose body has not come yet.
+    bodies: usize,
+    /// Whether the client does not take what is written.
+    blocked: bool,
+    /// Since when it is in this state.
     since: Instant,
 }
 
 impl Default for ConnectionActivity {
     fn default() -> Self {
-        Self(Mutex::new(State { requests: 0, since: Instant::now() }))
+        Self(Mutex::new(State { requests: 0, bodies: 0, blocked: false, since: Instant::now() }))
     }
 }
 
 impl ConnectionActivity {
-    /// Whether nothing is being answered, and has not been for so long.
-    pub(crate) fn is_idle(&self, long: Duration) -> bool {
-        self.read(|state| state.requests == 0 && state.since.elapsed() >= long)
+    /// Whether it waits for its client, and has done so for so long: for a request, for the body of
+    /// one, or for the client to take what is written.
+    pub(crate) fn waits(&self, long: Duration) -> bool {
+        self.read(|state| (state.requests == state.bodies || state.blocked) && state.since.elapsed() >= long)
+    }
+
+    /// Notes whether the client does not take what is written.
+    pub(crate) fn set_blocked(&self, blocked: bool) {
+        self.read(|state| {
+            if state.blocked != blocked {
+                (state.blocked, state.since) = (blocked, Instant::now());
+            }
+        });
     }
 
     fn read<T>(&self, read: impl FnOnce(&mut State) -> T) -> T {
-        // What was poisoned is two numbers all the same.
+        // What was poisoned is a few numbers all the same.
         read(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The body of a request that is on its way, until this is dropped. Pieces that come do not make
+/// the wait a new one: a client that sends one byte now and then waits as long as one that sends
+/// none.
+#[derive(Debug)]
+pub(crate) struct BodyGuard(Arc<ConnectionActivity>);
+
+impl BodyGuard {
+    pub(crate) fn new(of: &Arc<ConnectionActivity>) -> Self {
+        of.read(|state| (state.bodies, state.since) = (state.bodies + 1, Instant::now()));
+        Self(Arc::clone(of))
+    }
+}
+
+impl Drop for BodyGuard {
+    fn drop(&mut self) {
+        self.0.read(|state| (state.bodies, state.since) = (state.bodies - 1, Instant::now()));
     }
 }
 
@@ -91,13 +124,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_is_idle_when_all_is_answered() {
+    fn a_connection_waits_for_requests_bodies_and_readers() {
         let of = Arc::new(ConnectionActivity::default());
-        assert!(of.is_idle(Duration::ZERO) && !of.is_idle(Duration::from_mins(1)));
+        let waits = || {
+            assert!(!of.waits(Duration::from_mins(1)));
+            of.waits(Duration::ZERO)
+        };
+        assert!(waits());
         let (first, second) = (RequestGuard::new(&of), RequestGuard::new(&of));
         drop(first);
-        assert!(!of.is_idle(Duration::ZERO));
+        assert!(!waits());
+        let body = BodyGuard::new(&of);
+        assert!(waits());
+        drop(body);
+        assert!(!waits());
+        of.set_blocked(true);
+        assert!(waits());
+        of.set_blocked(false);
+        assert!(!waits());
         drop(second);
-        assert!(of.is_idle(Duration::ZERO) && !of.is_idle(Duration::from_mins(1)));
+        assert!(waits());
     }
 }

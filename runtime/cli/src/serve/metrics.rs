@@ -1,6 +1,7 @@
 //! What the server has done, in the text format of Prometheus.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A number that any thread changes.
@@ -28,8 +29,11 @@ pub(crate) struct Metrics {
     pub(crate) succeeded: Number,
     pub(crate) refused: Number,
     pub(crate) failed: Number,
-    /// Requests whose client went away.
+    /// Requests whose client went away, in whatever state they were.
     pub(crate) cancelled: Number,
+    /// Requests that did not come in time, or were not ready in time, and answers that were not
+    /// taken in time.
+    pub(crate) timed_out: Number,
     /// Tokens of prompts that were computed, those that were known, and generated tokens.
     pub(crate) prompted: Number,
     pub(crate) reused: Number,
@@ -39,6 +43,26 @@ pub(crate) struct Metrics {
     /// Sequences in the batch, and requests that wait, from their last byte to the batch.
     pub(crate) running: Number,
     pub(crate) waiting: Number,
+}
+
+/// A request on its way: if it is dropped before it has [ended](Self::end), its client went away.
+pub(crate) struct Cancellation(Option<Arc<Metrics>>);
+
+impl Cancellation {
+    pub(crate) fn new(metrics: &Arc<Metrics>) -> Self {
+        Self(Some(Arc::clone(metrics)))
+    }
+
+    /// It is answered, or has failed.
+    pub(crate) fn end(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Cancellation {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|metrics| metrics.cancelled.add(1));
+    }
 }
 
 impl Metrics {
@@ -59,6 +83,7 @@ impl Metrics {
         ];
         family("requests_total", "counter", "Answered requests by status.", &answered);
         family("cancelled_total", "counter", "Requests whose client went away.", &[("", &self.cancelled)]);
+        family("timed_out_total", "counter", "Requests and answers that took too long.", &[("", &self.timed_out)]);
         family("prompt_tokens_total", "counter", "Prompt tokens that were computed.", &[("", &self.prompted)]);
         family("reused_tokens_total", "counter", "Prompt tokens of known prefixes.", &[("", &self.reused)]);
         family("generated_tokens_total", "counter", "Generated tokens.", &[("", &self.generated)]);

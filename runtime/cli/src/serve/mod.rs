@@ -34,6 +34,7 @@ mod server;
 mod service;
 mod stream;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,7 +88,8 @@ pub(crate) fn run(machine: &MachineArgs, args: &ServeArgs) -> Result<()> {
     let (engine, jobs) = engine::Scheduler::new(origin, tokenizer, bounds, memory.clone(), Arc::clone(&metrics));
     let admission = Admission::new(args.queue, patience);
     let name = name.unwrap_or_else(|| "ollm".to_owned());
-    let service = Service::new(name, &loaded, jobs, admission, memory, metrics);
+    let template = args.template.named(loaded.metadata())?;
+    let service = Service::new(name, &loaded, jobs, admission, memory, metrics, template);
     let guard = Guard { key, cors: args.cors.clone() };
     let app = Arc::new(App { service: Arc::new(service), guard, patience, bodies: Bodies::default() });
     let thread = std::thread::Builder::new().name("engine".to_owned());
@@ -122,7 +124,8 @@ fn context_within(machine: &MachineArgs, config: &Config, limit: usize) -> Resul
 }
 
 async fn listen(address: SocketAddr, app: Arc<App>, json: bool) -> Result<()> {
-    let listener = TcpListener::bind(address).await.map_err(Failure::Server)?;
+    let taken = |error: io::Error| Failure::Server(io::Error::new(error.kind(), format!("{address}: {error}")));
+    let listener = TcpListener::bind(address).await.map_err(taken)?;
     let url = format!("http://{}", listener.local_addr().map_err(Failure::Server)?);
     let mut output = Output::new();
     let told = if json { json!({ "listening": url }).to_string() } else { format!("listening at {url}") };

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
@@ -14,6 +15,7 @@ use tokio::sync::mpsc::Receiver;
 use super::api::answer::Answering;
 use super::engine::Event;
 use super::error::ApiError;
+use super::metrics::{Cancellation, Metrics};
 
 /// A reply on its way out.
 pub(crate) type Reply = Response<Payload>;
@@ -33,6 +35,7 @@ pub(crate) struct Events {
     /// Chunks that are ready.
     chunks: VecDeque<Bytes>,
     ended: bool,
+    cancellation: Cancellation,
 }
 
 /// How replies are made.
@@ -43,7 +46,7 @@ pub(crate) trait ReplyExt: Sized {
     /// A stream of chunks that are all there.
     fn chunks(chunks: &[Value]) -> Self;
     /// A stream of what is heard, from `first` on.
-    fn events(answering: Answering, heard: Receiver<Event>, first: Event) -> Self;
+    fn events(answering: Answering, heard: Receiver<Event>, first: Event, metrics: &Arc<Metrics>) -> Self;
 }
 
 /// The last event of a stream.
@@ -78,9 +81,9 @@ impl ReplyExt for Reply {
         Self::of(StatusCode::OK, "text/event-stream", text.into())
     }
 
-    fn events(answering: Answering, heard: Receiver<Event>, first: Event) -> Self {
+    fn events(answering: Answering, heard: Receiver<Event>, first: Event, metrics: &Arc<Metrics>) -> Self {
         let chunks = answering.begin().iter().map(|chunk| event(chunk).into()).collect();
-        let mut events = Events { answering, heard, chunks, ended: false };
+        let mut events = Events { answering, heard, chunks, ended: false, cancellation: Cancellation::new(metrics) };
         events.take(first);
         let mut reply = Self::of(StatusCode::OK, "text/event-stream", Bytes::new());
         *reply.body_mut() = Payload::Events(Box::new(events));
@@ -106,6 +109,7 @@ impl Events {
 
     fn end(&mut self) {
         self.ended = true;
+        self.cancellation.end();
         self.chunks.push_back(DONE.into());
         self.heard.close();
     }
@@ -124,6 +128,15 @@ impl Events {
                 self.chunks.push_back(event(&ApiError::stopped().json()).into());
                 self.end();
             }
+        }
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        // The engine has ended it, and has counted that.
+        if self.heard.is_closed() && self.heard.is_empty() {
+            self.cancellation.end();
         }
     }
 }

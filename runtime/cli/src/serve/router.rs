@@ -22,6 +22,7 @@ use super::api::rerank::rerank;
 use super::body::{Bodies, Read};
 use super::error::ApiError;
 use super::guard::Guard;
+use super::metrics::Cancellation;
 use super::page;
 use super::reply::{Reply, ReplyExt as _};
 use super::service::Service;
@@ -67,6 +68,7 @@ impl Route<'_> {
             "/v1/ollm/search" => Route::About(About::Search),
             "/v1/ollm/suggest" => Route::About(About::Suggest),
             _ => match path.strip_prefix("/v1/models/") {
+                Some("") => return None,
                 Some(name) => Route::Model(name),
                 None => Route::Page(page::find(path)?),
             },
@@ -99,8 +101,13 @@ impl Route<'_> {
 /// Answers a request.
 pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>) -> std::result::Result<Reply, Infallible> {
     let origin = app.guard.allowed_origin(request.headers()).and_then(|origin| HeaderValue::from_str(origin).ok());
-    let mut reply = respond(&app, request).await.unwrap_or_else(|error| Reply::error(&error));
     let metrics = &app.service.metrics;
+    let mut cancellation = Cancellation::new(metrics);
+    let mut reply = respond(&app, request).await.unwrap_or_else(|error| {
+        metrics.timed_out.add(usize::from(error.is_late()));
+        Reply::error(&error)
+    });
+    cancellation.end();
     match reply.status().as_u16() {
         ..400 => metrics.succeeded.add(1),
         400..500 => metrics.refused.add(1),
@@ -113,6 +120,9 @@ pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>) -> std::re
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
+    if let Ok(id) = HeaderValue::from_str(&app.service.next_id("req")) {
+        headers.insert("x-request-id", id);
+    }
     if let Some(origin) = origin {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(VARY, HeaderValue::from_static("Origin"));
@@ -121,8 +131,12 @@ pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>) -> std::re
 }
 
 async fn respond(app: &App, request: Request<Incoming>) -> Result<Reply> {
-    app.guard.check_source(request.headers())?;
+    app.guard.check_source(request.uri(), request.headers())?;
     let path = request.uri().path().to_owned();
+    if !path.starts_with('/') {
+        let message = "the target of a request is a path, such as /v1/models: it begins with /";
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, message).with_code("unknown_url"));
+    }
     let unknown =
         || ApiError::new(StatusCode::NOT_FOUND, format!("there is nothing at {path}")).with_code("unknown_url");
     let route = Route::of(&path).ok_or_else(unknown)?;

@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,15 +20,19 @@ use super::idle::{ConnectionActivity, GuardedBody, RequestGuard};
 use super::router::{self, App};
 use super::stream::Stream;
 
-/// Connections at most. One more takes the place of one that asks for nothing; where there is none,
-/// it waits to be accepted.
+/// Connections at most. One more takes the place of the oldest that waits for its client; where
+/// there is none, it waits to be accepted.
 const MOST_CONNECTIONS: usize = 512;
 
-/// A connection that had an answer this lately may still be sending it.
+/// A connection that began to wait for its client this lately may not wait for long.
 const JUST_NOW: Duration = Duration::from_secs(1);
 
 /// Bytes of the head of a request at most.
 const MOST_HEAD: usize = 64 << 10;
+
+/// Bytes of answers that the system keeps for a client beside those that are on their way to it:
+/// how many these are, the client's system says (its receive window).
+const MOST_UNSENT: u32 = 16 << 10;
 
 /// How long to wait where the system has no room for a connection.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -46,10 +52,10 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>) -> io::Result<()
                 break;
             }
             Some(_) = connections.join_next() => open.retain(|one| !one.task.is_finished()),
-            accepted = listener.accept(), if has_room || open.iter().any(Open::is_idle) => match accepted {
+            accepted = listener.accept(), if has_room || open.iter().any(Open::waits) => match accepted {
                 Ok((stream, _)) => {
-                    if !has_room && let Some(idle) = open.iter().position(Open::is_idle).and_then(|at| open.remove(at)) {
-                        idle.task.abort();
+                    if !has_room && let Some(oldest) = open.iter().position(Open::waits).and_then(|at| open.remove(at)) {
+                        oldest.task.abort();
                     }
                     let activity = Arc::new(ConnectionActivity::default());
                     let task = connections.spawn(connection(stream, Arc::clone(&app), stopped.clone(), Arc::clone(&activity)));
@@ -58,7 +64,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>) -> io::Result<()
                 // No more descriptors, or a client that has gone: the others go on.
                 Err(_) => tokio::time::sleep(PAUSE).await,
             },
-            // Some connection may have come to ask for nothing meanwhile.
+            // Some connection may have come to wait for its client meanwhile.
             () = tokio::time::sleep(JUST_NOW), if !has_room => {}
         }
     }
@@ -79,8 +85,8 @@ struct Open {
 
 impl Open {
     /// Whether its place can be had.
-    fn is_idle(&self) -> bool {
-        self.activity.is_idle(JUST_NOW)
+    fn waits(&self) -> bool {
+        self.activity.waits(JUST_NOW)
     }
 }
 
@@ -93,8 +99,13 @@ async fn connection(
     // Tokens go out as they come. Where that cannot be had, they go out later.
     let _ = stream.set_nodelay(true);
     let patience = app.patience;
-    let service = service_fn(move |request| {
+    // What the client does not take waits in the system no longer than here: see [`MOST_UNSENT`].
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(MOST_UNSENT);
+    let stream = Stream::new(stream, patience, Arc::clone(&activity));
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let (app, busy) = (Arc::clone(&app), RequestGuard::new(&activity));
+        request.extensions_mut().insert(Arc::clone(&activity));
         Box::pin(async move {
             router::answer(app, request).await.map(|reply| reply.map(|body| GuardedBody::new(body, busy)))
         })
@@ -103,21 +114,19 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(patience)
         .max_buf_size(MOST_HEAD)
-        .serve_connection(TokioIo::new(Stream::new(stream, patience)), service);
-    let served = tokio::select! {
-        served = poll_fn(|context| connection.poll_without_shutdown(context)) => Some(served),
-        _ = stopped.changed() => None,
-    };
-    let served = if let Some(served) = served {
-        served
-    } else {
-        Pin::new(&mut connection).graceful_shutdown();
-        poll_fn(|context| connection.poll_without_shutdown(context)).await
-    };
+        // Some chunks of an answer, not all that there is memory for.
+        .writev(true)
+        .serve_connection(TokioIo::new(stream), service);
     // What is wrong with a connection concerns its client, who is told.
-    if served.is_err() {
-        connection.into_parts().io.into_inner().linger().await;
+    let ended = tokio::select! {
+        _ = poll_fn(|context| connection.poll_without_shutdown(context)) => true,
+        _ = stopped.changed() => false,
+    };
+    if !ended {
+        Pin::new(&mut connection).graceful_shutdown();
+        let _ = poll_fn(|context| connection.poll_without_shutdown(context)).await;
     }
+    connection.into_parts().io.into_inner().linger().await;
 }
 
 /// Waits for Ctrl-C, or for the system to end the program.

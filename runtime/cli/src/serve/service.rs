@@ -59,6 +59,7 @@ impl Service {
         admission: Admission,
         memory: KvMemory,
         metrics: Arc<Metrics>,
+        template: Option<ChatTemplate>,
     ) -> Self {
         let session = &engine.session;
         let vocabulary = session.model().config().vocab;
@@ -77,7 +78,7 @@ impl Service {
             text_limit: session.context().saturating_mul(longest),
             admission,
             metrics,
-            template: ChatTemplate::from_metadata(engine.metadata()).map_err(ApiError::from),
+            template: template.map_or_else(|| Ok(ChatTemplate::from_metadata(engine.metadata())?), Ok),
             compiler: OnceLock::new(),
             engine: jobs,
             memory,

@@ -1,8 +1,9 @@
 //! A TCP connection whose peer has to read: where nothing can be written for too long, it is over.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,9 +11,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-/// How long a connection that is wrong stays open, and how much is read of it.
+use super::idle::ConnectionActivity;
+
+/// How long a connection that has had its last reply stays open, and how much is read of it.
 const LINGER: Duration = Duration::from_secs(1);
-const MOST_DRAINED: usize = 1 << 20;
+const MOST_DRAINED: usize = 64 << 20;
 
 /// A connection.
 pub(crate) struct Stream {
@@ -21,11 +24,12 @@ pub(crate) struct Stream {
     /// Runs while the peer does not read.
     timer: Pin<Box<Sleep>>,
     waits: bool,
+    activity: Arc<ConnectionActivity>,
 }
 
 impl Stream {
-    pub(crate) fn new(inner: TcpStream, patience: Duration) -> Self {
-        Self { inner, patience, timer: Box::pin(sleep(patience)), waits: false }
+    pub(crate) fn new(inner: TcpStream, patience: Duration, activity: Arc<ConnectionActivity>) -> Self {
+        Self { inner, patience, timer: Box::pin(sleep(patience)), waits: false, activity }
     }
 
     /// Closes a connection on which the peer still sends, so that it sees the reply: what comes is
@@ -51,11 +55,15 @@ impl Stream {
     /// Lets the timer run while there is no progress.
     fn watch<T>(&mut self, context: &mut Context<'_>, progress: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if progress.is_ready() {
-            self.waits = false;
+            if self.waits {
+                self.waits = false;
+                self.activity.set_blocked(false);
+            }
             return progress;
         }
         if !self.waits {
             self.waits = true;
+            self.activity.set_blocked(true);
             self.timer.as_mut().reset(Instant::now() + self.patience);
         }
         self.timer.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
@@ -73,6 +81,20 @@ impl AsyncWrite for Stream {
         let this = self.get_mut();
         let progress = Pin::new(&mut this.inner).poll_write(context, bytes);
         this.watch(context, progress)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let progress = Pin::new(&mut this.inner).poll_write_vectored(context, slices);
+        this.watch(context, progress)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

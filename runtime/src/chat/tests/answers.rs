@@ -27,6 +27,34 @@ fn parse(format: ChatFormat, open: bool, pieces: &[&str]) -> Vec<ChatEvent> {
     })
 }
 
+/// A call that the end of an answer cuts off leaves no text, wherever that is; a whole one is a call.
+#[test]
+fn a_call_that_is_cut_off_is_left_out() {
+    let call = "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>";
+    let whole = call.find("}}").unwrap() + 2;
+    for cut in 1..call.len() {
+        let mut parser = ChatParser::new(format(ToolFormat::Hermes), false);
+        let mut events = parser.push("Well");
+        events.extend(parser.push(&call[..cut]));
+        events.extend(parser.finish_cut());
+        let shown = shown(&events);
+        assert_eq!(shown[0], "T Well", "{cut}");
+        let rest: Vec<&str> = shown[1..].iter().map(String::as_str).collect();
+        let expected: &[&str] = match cut {
+            ..11 => &[],
+            _ if cut == whole || cut == call.len() => &["C f {\"x\":1}"],
+            _ => &["E"],
+        };
+        assert_eq!(rest, expected, "{cut}");
+    }
+    let mut parser = ChatParser::new(format(ToolFormat::Llama3), false);
+    assert_eq!(parser.push("{\"name\": \"f\", \"param"), []);
+    assert_eq!(shown(&parser.finish_cut()), ["E"]);
+    let mut parser = ChatParser::new(format(ToolFormat::Llama3), false);
+    assert_eq!(shown(&parser.push("{\"x\": 1")), ["T {\"x\": 1"]);
+    assert_eq!(parser.finish_cut(), []);
+}
+
 /// `R` a thought, `T` text, `C` a call, `E` an error, without its reason.
 fn shown(events: &[ChatEvent]) -> Vec<String> {
     let show = |event: &ChatEvent| match event {

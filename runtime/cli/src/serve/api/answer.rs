@@ -67,6 +67,10 @@ struct ChoiceState {
     text: String,
     reasoning: String,
     calls: Vec<Value>,
+    /// Whether a call was cut off, and left out.
+    cut: bool,
+    /// Probabilities of tokens whose text is not decided yet, with its bytes.
+    pending: Vec<(usize, Value)>,
     logprobs: Vec<Value>,
     steps: Vec<Value>,
     /// Characters of text that were told with a token, for the offsets of completions.
@@ -99,7 +103,7 @@ impl Answering {
                 self.reused += reused;
                 Ok(Vec::new())
             }
-            Event::Token(said) => Ok(vec![self.said(&said)]),
+            Event::Token(said) => Ok(self.said(&said).into_iter().collect()),
             Event::Done { index, reason, rest } => Ok(self.done(index, reason, &rest)),
             Event::Failed(error) => Err(error.into()),
         }
@@ -160,31 +164,36 @@ impl Answering {
         })
     }
 
-    fn said(&mut self, said: &TokenEvent) -> Value {
+    /// A token; its chunk, unless that would say nothing.
+    fn said(&mut self, said: &TokenEvent) -> Option<Value> {
         let ResponseInfo { style, tokenizer, logprobs, latents, .. } = &self.told;
-        let choice = &mut self.choices[said.index];
+        let (style, choice) = (*style, &mut self.choices[said.index]);
         choice.generated += 1;
-        let logprobs = if *logprobs { choice.probability(said, *style, tokenizer) } else { Value::Null };
+        if *logprobs {
+            choice.note_probability(said, style, tokenizer);
+        }
         let step = latents.then(|| {
             let step = step_json(said, tokenizer);
             choice.steps.push(step.clone());
             step
         });
-        let delta = choice.push(&said.text, false, &self.told.id, said.index);
-        self.chunk(said.index, delta, &logprobs, step)
+        let delta = choice.push(&said.text, None, &self.told.id, said.index);
+        let logprobs = choice.decided(&delta, style, false);
+        let says = !delta.is_empty() || step.is_some() || !logprobs.is_null();
+        says.then(|| self.chunk(said.index, delta.into(), &logprobs, step))
     }
 
     fn done(&mut self, index: usize, reason: Reason, rest: &str) -> Vec<Value> {
         let choice = &mut self.choices[index];
-        let delta = choice.push(rest, true, &self.told.id, index);
+        let delta = choice.push(rest, Some(reason), &self.told.id, index);
+        let logprobs = choice.decided(&delta, self.told.style, true);
         choice.finish = Some(match reason {
-            _ if !choice.calls.is_empty() => "tool_calls",
+            _ if !choice.calls.is_empty() && !choice.cut => "tool_calls",
             Reason::Limit | Reason::ContextFull => "length",
             Reason::End | Reason::Stop | Reason::Callback | Reason::Cancelled => "stop",
         });
         let finish = choice.finish;
-        let is_empty = delta.as_object().is_some_and(Map::is_empty);
-        let rest = (!is_empty).then(|| self.chunk(index, delta, &Value::Null, None));
+        let rest = (!delta.is_empty()).then(|| self.chunk(index, delta.into(), &logprobs, None));
         let mut last = self.chunk(index, json!({}), &Value::Null, None);
         last["choices"][0]["finish_reason"] = finish.into();
         rest.into_iter().chain([last]).collect()
@@ -209,15 +218,21 @@ impl Answering {
 }
 
 impl ChoiceState {
-    /// Takes text; gives what is new of the message.
-    fn push(&mut self, text: &str, last: bool, id: &str, index: usize) -> Value {
+    /// Takes text, and how the answer ends where it does; gives what is new of the message.
+    fn push(&mut self, text: &str, end: Option<Reason>, id: &str, index: usize) -> Map<String, Value> {
         let events = match &mut self.parser {
             None if text.is_empty() => Vec::new(),
             None => vec![ChatEvent::Text(text.to_owned())],
             Some(parser) => {
                 let mut events = parser.push(text);
-                if last {
-                    events.extend(parser.finish());
+                match end {
+                    None => {}
+                    Some(Reason::End) => events.extend(parser.finish()),
+                    Some(_) => {
+                        let rest = parser.finish_cut();
+                        self.cut = rest.iter().any(|event| matches!(event, ChatEvent::Malformed(_)));
+                        events.extend(rest);
+                    }
                 }
                 events
             }
@@ -246,18 +261,18 @@ impl ChoiceState {
                     part["index"] = number.into();
                     calls.push(part);
                 }
-                // Its text came as text.
+                // Its text came as text, or is left out.
                 ChatEvent::Malformed(_) => {}
             }
         }
         if !calls.is_empty() {
             delta.insert("tool_calls".to_owned(), calls.into());
         }
-        Value::Object(delta)
+        delta
     }
 
-    /// The probability of a token, in the form of the style.
-    fn probability(&mut self, said: &TokenEvent, style: Style, tokenizer: &Tokenizer) -> Value {
+    /// Notes the probability of a token, in the form of the style.
+    fn note_probability(&mut self, said: &TokenEvent, style: Style, tokenizer: &Tokenizer) {
         let told = match style {
             Style::Chat => {
                 let top: Vec<Value> =
@@ -275,8 +290,33 @@ impl ChoiceState {
             }
         };
         self.offset += said.text.chars().count();
-        self.logprobs.push(told.clone());
-        probabilities(style, &[told])
+        self.pending.push((said.text.len(), told));
+    }
+
+    /// The probabilities of the tokens that a delta is made of. Those of thoughts and of calls are
+    /// not told, and those whose text is not decided are told with it; at the end nothing is left.
+    fn decided(&mut self, delta: &Map<String, Value>, style: Style, last: bool) -> Value {
+        let content = delta.get("content").and_then(Value::as_str).map_or(0, str::len);
+        let (held, told) = match &self.parser {
+            // Every token is one of the text.
+            None => (0, self.pending.len()),
+            Some(_) if last => (0, tokens_of(&self.pending, content)),
+            Some(parser) => {
+                // A token without a text waits for the next one, which has the text of both.
+                let silent = self.pending.iter().rev().take_while(|(bytes, _)| *bytes == 0).count();
+                let held = silent.max(tokens_of(&self.pending, parser.undecided()));
+                (held, tokens_of(&self.pending[..self.pending.len() - held], content))
+            }
+        };
+        let rest = self.pending.split_off(self.pending.len() - held);
+        let decided = std::mem::replace(&mut self.pending, rest);
+        let told: Vec<Value> = decided.into_iter().rev().take(told).rev().map(|(_, token)| token).collect();
+        if told.is_empty() {
+            return Value::Null;
+        }
+        let probabilities = probabilities(style, &told);
+        self.logprobs.extend(told);
+        probabilities
     }
 
     fn whole(self, index: usize, told: &ResponseInfo) -> Value {
@@ -285,7 +325,8 @@ impl ChoiceState {
         match told.style {
             Style::Text => choice["text"] = self.text.into(),
             Style::Chat => {
-                let content = if self.text.is_empty() && !self.calls.is_empty() { None } else { Some(self.text) };
+                let content =
+                    if self.text.is_empty() && (self.cut || !self.calls.is_empty()) { None } else { Some(self.text) };
                 let mut message = json!({ "role": "assistant", "content": content, "refusal": null });
                 if !self.reasoning.is_empty() {
                     message["reasoning_content"] = self.reasoning.into();
@@ -301,6 +342,18 @@ impl ChoiceState {
         }
         choice
     }
+}
+
+/// How many tokens at the end have a text of so many bytes: those without one count to the text
+/// behind them.
+fn tokens_of(tokens: &[(usize, Value)], bytes: usize) -> usize {
+    let mut sum = 0;
+    let has = |(own, _): &&(usize, Value)| {
+        let is_part = bytes > 0 && (sum < bytes || *own == 0);
+        sum += own;
+        is_part
+    };
+    tokens.iter().rev().take_while(has).count()
 }
 
 /// The probabilities of tokens, in the form of the style.

@@ -43,6 +43,7 @@ pub(crate) async fn embeddings(service: Arc<Service>, body: Read, place: Place) 
     });
     service.submit(vec![service.job(Vec::new(), Then::Work(work), longest, 1)], place)?;
     let embeddings = heard.await.map_err(|_| ApiError::stopped())??;
+    service.metrics.prompted.add(tokens);
     let one = |(index, embedding): (usize, Vec<f32>)| {
         let embedding: Value = if base64 {
             BASE64_STANDARD.encode(embedding.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()).into()

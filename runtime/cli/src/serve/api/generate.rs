@@ -19,7 +19,7 @@ use crate::serve::service::{Service, now};
 
 use super::answer::{Answering, ResponseInfo, Style};
 use super::fields::{Fields, parse};
-use super::grammar::{self, Grammar};
+use super::grammar::{self, AnswerGrammar};
 use super::latents::Latents;
 use super::prompt::{self, MOST_TEXTS, ParsedPrompt};
 use super::sampling::Sampling;
@@ -28,6 +28,9 @@ type Result<T> = std::result::Result<T, ApiError>;
 
 /// Events that wait for their client; then its continuation waits.
 const EVENTS: usize = 64;
+
+/// Tokens of a completion that does not say how many, as OpenAI has it.
+const LIMIT_OF_TEXT: usize = 16;
 
 /// Alternatives of a token at most: in chats, in completions.
 const MOST_ALTERNATIVES: u64 = 20;
@@ -74,7 +77,7 @@ pub(crate) async fn generate(service: Arc<Service>, body: Read, place: Place, st
         return Err(error.into());
     }
     if stream {
-        return Ok(Reply::events(answering, heard, first));
+        return Ok(Reply::events(answering, heard, first, &service.metrics));
     }
     answering.take(first)?;
     while !answering.is_over() {
@@ -83,7 +86,7 @@ pub(crate) async fn generate(service: Arc<Service>, body: Read, place: Place, st
     Ok(Reply::json(&answering.whole()))
 }
 
-fn prepare(service: &Service, body: &[u8], style: Style) -> Result<(Prepared, Option<Grammar>)> {
+fn prepare(service: &Service, body: &[u8], style: Style) -> Result<(Prepared, Option<AnswerGrammar>)> {
     let body = parse(body)?;
     let fields = Fields::new(&body);
     service.check_model(&fields)?;
@@ -100,9 +103,15 @@ fn prepare(service: &Service, body: &[u8], style: Style) -> Result<(Prepared, Op
         Style::Text => fields.integer("logprobs", 0..=MOST_ALTERNATIVES_OF_TEXT)?,
     };
     let fewest = u64::from(style == Style::Chat);
-    let sampling = Sampling::read(&fields, service, alternatives.unwrap_or(0), fewest)?;
+    let mut sampling = Sampling::read(&fields, service, alternatives.unwrap_or(0), fewest)?;
+    if style == Style::Text {
+        sampling.limit.get_or_insert(LIMIT_OF_TEXT);
+    }
     Sampler::new(sampling.options.clone())?;
     let latents = Latents::read(&fields, service)?;
+    if latents.strategy.is_some() && alternatives.is_some() {
+        return Err(fields.invalid("logprobs", "a search tells none: leave ollm.strategy out, or this"));
+    }
     let (prompts, grammar) = match style {
         Style::Chat => prompt::chat(&fields, service).map(|(asked, grammar)| (vec![asked], grammar))?,
         Style::Text => prompt::plain(&fields, service)?,
@@ -221,10 +230,12 @@ fn begin_search(
     place: Place,
 ) -> Result<oneshot::Receiver<Result<Found>>> {
     let tokenizer = Arc::clone(&service.tokenizer);
+    let metrics = Arc::clone(&service.metrics);
     let (most, count) = super::branches_of(service, &prompt, &options);
     let (work, heard) = Task::boxed(move |mut session, between| {
         session.set_constraint(constraint)?;
         let (branches, found) = search(&session, &tokenizer, &options, &mut |_| super::flow(between()))?;
+        metrics.generated.add(branches.generated());
         let best = &branches.all()[found.branch];
         let reason =
             if best.end.as_ref().is_some_and(|end| end.name() == "length") { Reason::Limit } else { Reason::End };

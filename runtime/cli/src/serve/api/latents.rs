@@ -12,6 +12,10 @@ use super::sampling::Sampling;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
+/// The fields under `ollm`.
+const KNOWN: [&str; 10] =
+    ["latent", "mode", "hold", "show_options", "strategy", "branches", "expand", "score", "weight", "answer"];
+
 /// Tokens that are shown of each option at most.
 pub(crate) const MOST_SHOWN: u64 = 100;
 
@@ -40,8 +44,39 @@ pub(crate) struct Latents {
 
 impl Latents {
     pub(crate) fn read(fields: &Fields<'_>, service: &Service) -> Result<Self> {
-        let Some(own) = fields.object("ollm")? else { return Ok(Self::default()) };
-        Self::of(&own, service)
+        let Some(own) = Self::fields(fields)? else { return Ok(Self::default()) };
+        let read = Self::of(&own, service)?;
+        read.check_effects(&own)?;
+        Ok(read)
+    }
+
+    /// The object `ollm`, of which every field is known.
+    pub(crate) fn fields<'a>(fields: &Fields<'a>) -> Result<Option<Fields<'a>>> {
+        let own = fields.object("ollm")?;
+        let unknown = own.iter().flat_map(Fields::entries).find(|(name, _)| !KNOWN.contains(&name.as_str()));
+        match (&own, unknown) {
+            (Some(own), Some((name, _))) => {
+                Err(own.invalid(name, format!("it is not known: there are {}", KNOWN.join(", "))))
+            }
+            _ => Ok(own),
+        }
+    }
+
+    /// That no field is without effect because of another one, or for want of it.
+    fn check_effects(&self, own: &Fields<'_>) -> Result<()> {
+        let idle: &[&str] = match self.strategy {
+            None if self.backbone => &["branches", "expand", "score", "weight", "answer", "hold"],
+            None => &["branches", "expand", "score", "weight", "answer"],
+            Some(Strategy::Vote) => &["show_options"],
+            Some(Strategy::Best | Strategy::Beam) => &["show_options", "weight"],
+        };
+        let Some(name) = idle.iter().find(|name| own.get(name).is_some()) else { return Ok(()) };
+        let why = match self.strategy {
+            None if *name == "hold" => "the backbone alone has no options to hold".to_owned(),
+            None => "it has no effect without strategy".to_owned(),
+            Some(strategy) => format!("it has no effect with the strategy {strategy}"),
+        };
+        Err(own.invalid(name, why))
     }
 
     /// Reads the object itself.

@@ -39,7 +39,10 @@ fn flow(goes_on: bool) -> ControlFlow<()> {
 fn branches_of(service: &Service, prompt: &[u32], options: &SearchOptions) -> (usize, usize) {
     let latents = service.plugin.as_ref().map_or(0, |plugin| plugin.option_count());
     let expanded = options.expansion.count(latents).max(1);
-    // A beam expands each branch that it keeps.
-    let kept = if options.strategy == Strategy::Beam { options.width } else { 1 };
-    (prompt.len().saturating_add(options.branches.limit), kept.saturating_mul(expanded))
+    let count = match options.strategy {
+        // It expands each branch that it keeps.
+        Strategy::Beam => options.width.saturating_mul(expanded),
+        Strategy::Vote | Strategy::Best => expanded.min(options.width),
+    };
+    (prompt.len().saturating_add(options.branches.limit), count)
 }

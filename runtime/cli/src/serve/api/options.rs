@@ -23,7 +23,7 @@ use crate::suggest::suggestions_json;
 
 use super::answer::options_json;
 use super::fields::{Fields, parse};
-use super::grammar::{self, Grammar};
+use super::grammar::{self, AnswerGrammar};
 use super::latents::{Latents, MOST_SHOWN};
 use super::prompt::{self, ParsedPrompt, check_room};
 use super::sampling::Sampling;
@@ -93,7 +93,7 @@ struct Question {
     count: usize,
 }
 
-fn read_prompt(fields: &Fields<'_>, service: &Service) -> Result<(ParsedPrompt, Option<Grammar>)> {
+fn read_prompt(fields: &Fields<'_>, service: &Service) -> Result<(ParsedPrompt, Option<AnswerGrammar>)> {
     let (asked, grammar) = if fields.get("messages").is_some() {
         prompt::chat(fields, service)?
     } else {
@@ -151,7 +151,7 @@ fn unmerged(all: &[Branch], mut at: usize) -> &Branch {
 fn searched(fields: &Fields<'_>, service: &Arc<Service>, asked: &ParsedPrompt) -> Result<Question> {
     let sampling = Sampling::read(fields, service, 0, 1)?;
     // The fields of a search stand at the top here; under `ollm` they mean the same.
-    let latents = match fields.object("ollm")? {
+    let latents = match Latents::fields(fields)? {
         Some(own) => Latents::of(&own, service)?,
         None => Latents::of(fields, service)?,
     };
@@ -163,9 +163,11 @@ fn searched(fields: &Fields<'_>, service: &Arc<Service>, asked: &ParsedPrompt) -
         options.branches.sampling.temperature = 0.0;
     }
     let tokenizer = Arc::clone(&service.tokenizer);
+    let metrics = Arc::clone(&service.metrics);
     let (most, count) = super::branches_of(service, &asked.tokens, &options);
     let answer: Answer = Box::new(move |session, between| {
         let (branches, found) = search(&session, &tokenizer, &options, &mut |_| super::flow(between()))?;
+        metrics.generated.add(branches.generated());
         Ok(document(&branches, &found, &options))
     });
     Ok(Question { answer, most, count })

@@ -10,7 +10,7 @@ use crate::serve::error::ApiError;
 use crate::serve::service::Service;
 
 use super::fields::Fields;
-use super::grammar::Grammar;
+use super::grammar::AnswerGrammar;
 use super::tools::{Calls, Tools};
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -41,6 +41,13 @@ pub(crate) fn texts(fields: &Fields<'_>, name: &str, service: &Service, purpose:
             "it must be a string, a list of strings, a list of tokens, or a list of such lists, none of them empty";
         fields.invalid(name, what)
     };
+    let token = |value: &Value| {
+        let unknown = || match value {
+            Value::Number(_) => fields.invalid(name, format!("there are tokens 0 to {}", service.vocabulary - 1)),
+            _ => expected(),
+        };
+        service.token(value).ok_or_else(unknown)
+    };
     let one = |value: &Value| -> Result<Vec<u32>> {
         let tokens = match value {
             Value::String(text) => {
@@ -56,9 +63,7 @@ pub(crate) fn texts(fields: &Fields<'_>, name: &str, service: &Service, purpose:
                 }
                 tokens
             }
-            Value::Array(tokens) => {
-                tokens.iter().map(|token| service.token(token)).collect::<Option<_>>().ok_or_else(expected)?
-            }
+            Value::Array(tokens) => tokens.iter().map(token).collect::<Result<_>>()?,
             _ => return Err(expected()),
         };
         if tokens.is_empty() { Err(expected()) } else { Ok(tokens) }
@@ -106,14 +111,20 @@ fn check_fits(length: usize, limit: usize, unit: &str, service: &Service) -> Res
 }
 
 /// The plain text of a completion.
-pub(crate) fn plain(fields: &Fields<'_>, service: &Service) -> Result<(Vec<ParsedPrompt>, Option<Grammar>)> {
+pub(crate) fn plain(fields: &Fields<'_>, service: &Service) -> Result<(Vec<ParsedPrompt>, Option<AnswerGrammar>)> {
+    if fields.get("messages").is_some() {
+        return Err(fields.invalid("messages", "a completion has a prompt: ask /v1/chat/completions"));
+    }
     let texts = texts(fields, "prompt", service, Purpose::Prompt)?;
-    let grammar = response_schema(fields)?.map(|schema| Grammar::Json { schema, behind: "" });
+    let grammar = response_schema(fields)?.map(|schema| AnswerGrammar::Json { schema, behind: "" });
     Ok((texts.into_iter().map(|tokens| ParsedPrompt { tokens, parser: None }).collect(), grammar))
 }
 
 /// The messages of a chat, by the model's template.
-pub(crate) fn chat(fields: &Fields<'_>, service: &Service) -> Result<(ParsedPrompt, Option<Grammar>)> {
+pub(crate) fn chat(fields: &Fields<'_>, service: &Service) -> Result<(ParsedPrompt, Option<AnswerGrammar>)> {
+    if fields.get("prompt").is_some() {
+        return Err(fields.invalid("prompt", "there are messages: leave one of the two out"));
+    }
     let messages = messages(fields)?;
     check_fits(messages.len(), service.context - 1, "messages", service)?;
     let tools = Tools::read(fields)?;
@@ -140,10 +151,10 @@ pub(crate) fn chat(fields: &Fields<'_>, service: &Service) -> Result<(ParsedProm
             // What is begun is no whole part of an answer.
             asked.parser.iter_mut().for_each(|parser| drop(parser.push(&begun)));
         }
-        return Ok((asked, grammar.map(|calls| Grammar::Calls(Box::new(calls)))));
+        return Ok((asked, grammar.map(|calls| AnswerGrammar::Calls(Box::new(calls)))));
     }
     let behind = thinking.map(|marks| marks.close).unwrap_or_default();
-    Ok((asked, schema.map(|schema| Grammar::Json { schema, behind })))
+    Ok((asked, schema.map(|schema| AnswerGrammar::Json { schema, behind })))
 }
 
 /// Who may say something.
@@ -161,13 +172,22 @@ fn message(path: &str, value: &Value) -> Result<Message> {
         return Err(ApiError::invalid(format!("{path}.role"), format!("it must be one of {}", ROLES.join(", "))));
     }
     let is_assistant = value["role"] == "assistant";
-    for part in value.get_mut("content").and_then(Value::as_array_mut).into_iter().flatten() {
+    if value["role"] == "tool" && !value["tool_call_id"].is_string() {
+        return Err(ApiError::invalid(
+            format!("{path}.tool_call_id"),
+            "it must be the id of the call that this answers",
+        ));
+    }
+    check_calls(path, &value["tool_calls"])?;
+    let parts = value.get_mut("content").and_then(Value::as_array_mut);
+    for (index, part) in parts.into_iter().flatten().enumerate() {
         // What the model refused to say is what it said.
         if is_assistant && part["type"] == "refusal" && part["refusal"].is_string() {
             *part = json!({ "type": "text", "text": part["refusal"] });
         }
         if part["type"] != "text" || !part["text"].is_string() {
-            return Err(ApiError::invalid(path, format!("a part is no text, but {}", part["type"])));
+            let message = "it must be a text: an object with the type text, and a text";
+            return Err(ApiError::invalid(format!("{path}.content[{index}]"), message));
         }
     }
     if value.is_object() && value["content"].is_null() {
@@ -178,6 +198,36 @@ fn message(path: &str, value: &Value) -> Result<Message> {
         }
     }
     Message::from_json(value).map_err(|error| ApiError::from(error).at(path))
+}
+
+/// That the calls of an earlier answer are calls: each has an id, and a function with a name and
+/// arguments.
+fn check_calls(path: &str, calls: &Value) -> Result<()> {
+    let invalid = |field: &str, message: &str| Err(ApiError::invalid(format!("{path}.tool_calls{field}"), message));
+    let calls = match calls {
+        Value::Null => return Ok(()),
+        Value::Array(calls) => calls,
+        _ => return invalid("", "it must be a list of calls"),
+    };
+    for (index, call) in calls.iter().enumerate() {
+        let function = &call["function"];
+        let fields = [
+            ("", call.is_object(), "it must be an object"),
+            (".id", call["id"].is_string(), "it must be a string"),
+            (".type", call["type"].is_null() || call["type"] == "function", "it must be function"),
+            (".function", function.is_object(), "it must be an object with a name and arguments"),
+            (".function.name", function["name"].is_string(), "it must be a string"),
+            (
+                ".function.arguments",
+                function["arguments"].is_string() || function["arguments"].is_object(),
+                "it must be the text of a JSON object",
+            ),
+        ];
+        if let Some((field, _, message)) = fields.into_iter().find(|(_, is_right, _)| !is_right) {
+            return invalid(&format!("[{index}]{field}"), message);
+        }
+    }
+    Ok(())
 }
 
 /// Whether a message calls tools: then it need not say anything.

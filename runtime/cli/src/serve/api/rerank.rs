@@ -48,6 +48,7 @@ pub(crate) async fn rerank(service: Arc<Service>, body: Read, place: Place) -> R
     });
     service.submit(vec![service.job(Vec::new(), Then::Work(work), longest, 1)], place)?;
     let mut scores = heard.await.map_err(|_| ApiError::stopped())??;
+    service.metrics.prompted.add(tokens);
     by_relevance(&mut scores);
     scores.truncate(top);
     let one = |(index, score): (usize, f32)| {

@@ -13,6 +13,7 @@ use crate::serve::error::ApiError;
 use crate::serve::service::Service;
 
 use super::fields::Fields;
+use super::grammar::check_first;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
@@ -48,7 +49,9 @@ pub(crate) struct CallsGrammar {
 impl Tools {
     pub(super) fn read(fields: &Fields<'_>) -> Result<Self> {
         let (mode, allowed) = choice(fields)?;
-        let offered = fields.list("tools")?.filter(|tools| !tools.is_empty() && mode != Mode::None);
+        let listed = fields.list("tools")?.unwrap_or_default();
+        check(listed)?;
+        let offered = Some(listed).filter(|tools| !tools.is_empty() && mode != Mode::None);
         let named =
             |name: &String| offered.is_some_and(|tools| tools.iter().any(|tool| name_of(tool) == Some(name.as_str())));
         if let Some(unknown) = allowed.iter().flatten().find(|&name| !named(name)) {
@@ -68,7 +71,8 @@ impl Tools {
     /// How calls are written in an answer of this form.
     pub(super) fn calls(&self, format: ChatFormat, variables: &Variables, service: &Service) -> Result<Calls> {
         let no_calls = |field: &str| {
-            let message = "the model's chat template shows no form of tool calls";
+            let message = "the chat template shows no form of tool calls: serve with another one (--chat-template \
+                           FILE, --template NAME)";
             ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, message).at(field)
         };
         let format = format.tools.ok_or_else(|| no_calls("tools"))?;
@@ -110,6 +114,7 @@ impl CallsGrammar {
             compiled = compiler.compile(GrammarKind::Lark, self.text());
         }
         let (grammar, trigger) = (compiled?, self.written.trigger);
+        check_first(&grammar)?;
         Ok(if self.required {
             Constraint::new(&grammar)
         } else if self.parallel {
@@ -193,6 +198,45 @@ fn choice(fields: &Fields<'_>) -> Result<(Mode, Option<BTreeSet<String>>)> {
         Some(_) => None,
     };
     read.ok_or_else(expected)
+}
+
+/// Characters of the name of a tool at most.
+const LONGEST_NAME: usize = 64;
+
+/// That each tool is a function with a name of its own, whose parameters are those of an object.
+fn check(tools: &[Value]) -> Result<()> {
+    let mut names = BTreeSet::new();
+    for (index, tool) in tools.iter().enumerate() {
+        let invalid = |field: &str, message: &str| Err(ApiError::invalid(format!("tools[{index}]{field}"), message));
+        if !tool.is_object() {
+            return invalid("", "it must be an object");
+        }
+        if !matches!(&tool["type"], Value::Null) && tool["type"] != "function" {
+            return invalid(".type", "it must be function: there are no other tools");
+        }
+        let function = &tool["function"];
+        if !function.is_object() {
+            return invalid(".function", "it must be an object with a name");
+        }
+        let is_name = |name: &str| {
+            (1..=LONGEST_NAME).contains(&name.len())
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+        };
+        let Some(name) = name_of(tool).filter(|name| is_name(name)) else {
+            return invalid(".function.name", "it must be a string of 1 to 64 letters, digits, _ and -");
+        };
+        if !names.insert(name) {
+            return invalid(".function.name", "another tool has the same");
+        }
+        let is_of_object = |schema: &Value| match &schema["type"] {
+            Value::Null => schema.is_object(),
+            kind => kind == "object",
+        };
+        if let Some(schema) = function.get("parameters").filter(|schema| !schema.is_null() && !is_of_object(schema)) {
+            return invalid(".function.parameters", &format!("it must be the JSON schema of an object, not {schema}"));
+        }
+    }
+    Ok(())
 }
 
 fn name_of(tool: &Value) -> Option<&str> {

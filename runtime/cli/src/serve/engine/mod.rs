@@ -15,10 +15,12 @@
 //! | `job` | what requests ask for, and what they hear |
 //! | `running` | a continuation on its way |
 //! | `coroutine` | a work on its way |
+//! | `pace` | how many tokens of prompts a pass takes |
 //! | `prefixes` | prefix reuse |
 
 mod coroutine;
 mod job;
+mod pace;
 mod prefixes;
 mod running;
 
@@ -26,10 +28,9 @@ pub(crate) use job::{Answer, Between, Choice, Event, Job, Request, Task, Then, T
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ollm_runtime::generate::Reason;
-use ollm_runtime::model::BATCH;
 use ollm_runtime::session::{Batch, OptionView, Session, SessionError};
 use ollm_runtime::tokenizer::Tokenizer;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -37,11 +38,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::serve::memory::{KvMemory, Reservation};
 use crate::serve::metrics::Metrics;
 use coroutine::Coroutine;
+use pace::Pace;
 use prefixes::Prefixes;
 use running::Running;
-
-/// Tokens of prompts that a pass computes while others generate.
-const PIECE: usize = 64;
 
 /// How long the engine sleeps where every client is slower than it.
 const NAP: Duration = Duration::from_millis(2);
@@ -84,6 +83,7 @@ pub(crate) struct Scheduler {
     works: VecDeque<(Coroutine, Arc<Reservation>)>,
     running: Vec<Running>,
     batch: Batch,
+    pace: Pace,
     tokenizer: Arc<Tokenizer>,
     metrics: Arc<Metrics>,
 }
@@ -108,6 +108,7 @@ impl Scheduler {
             works: VecDeque::new(),
             running: Vec::new(),
             batch: Batch::default(),
+            pace: Pace::default(),
             tokenizer,
             metrics,
         };
@@ -153,9 +154,7 @@ impl Scheduler {
     /// Admits jobs while there is room for them. Requests that nobody waits for go first.
     fn admit(&mut self) {
         self.waiting.extend(std::iter::from_fn(|| self.inbox.try_recv().ok()));
-        let waiting = self.waiting.len();
         self.waiting.retain(|request| !request.is_gone());
-        self.metrics.cancelled.add(waiting - self.waiting.len());
         while let Some(mut request) = self.waiting.pop_front() {
             let Some(job) = request.jobs.pop_front() else { continue };
             let Some(kv) = self.room_for(&job) else {
@@ -194,8 +193,8 @@ impl Scheduler {
         let (gone, left) = self.running.drain(..).partition(|one: &Running| one.is_over() || one.is_lost(patience));
         self.running = left;
         for one in gone {
-            if !one.is_over() {
-                self.metrics.cancelled.add(1);
+            if !one.is_over() && !one.is_gone() {
+                self.metrics.timed_out.add(1);
             }
             self.prefixes.keep(one.into_session(), self.memory.free());
         }
@@ -204,7 +203,8 @@ impl Scheduler {
     /// A step of each continuation that can go on, and pieces of the prompts that are on their way
     /// in, in one batch. Whether there was anything.
     fn compute(&mut self) -> bool {
-        let mut fed = self.next_pieces();
+        let start = Instant::now();
+        let (mut fed, pieces) = self.next_pieces();
         let mut ready: Vec<&mut Running> = self.running.iter_mut().filter(|one| one.is_ready()).collect();
         if ready.is_empty() && fed.is_empty() {
             return false;
@@ -223,6 +223,8 @@ impl Scheduler {
         let mut given: Vec<&mut Session> = fed.iter_mut().map(|prompt| &mut prompt.session).collect();
         let (steps, outcomes) = self.batch.step_with_prefill(&mut turns, &mut given);
         drop(turns);
+        let beside = !ready.is_empty();
+        self.pace.note(start.elapsed(), pieces, beside);
         let (mut steps, mut tokens) = (steps.into_iter().zip(shown), 0);
         for (one, refused) in ready.iter_mut().zip(refused) {
             let (step, shown) = match refused {
@@ -247,15 +249,15 @@ impl Scheduler {
     }
 
     /// Gives the prompts that are on their way in their next tokens, as many as a pass may take;
-    /// those are to be computed. What follows a prompt that is in already begins.
-    fn next_pieces(&mut self) -> Vec<Prompted> {
-        let mut room = if self.running.iter().any(Running::is_ready) { PIECE } else { BATCH };
+    /// those are to be computed. And how many tokens that are. What follows a prompt that is in already begins.
+    fn next_pieces(&mut self) -> (Vec<Prompted>, usize) {
+        let most = self.pace.room(self.running.iter().any(Running::is_ready));
+        let mut room = most;
         let mut fed = Vec::new();
         while room > 0
             && let Some(mut prompt) = self.prompts.pop_front()
         {
             if prompt.job.then.is_gone() {
-                self.metrics.cancelled.add(1);
                 self.prefixes.keep(prompt.session, self.memory.free());
                 continue;
             }
@@ -273,7 +275,7 @@ impl Scheduler {
                 Ok(()) => fed.push(prompt),
             }
         }
-        fed
+        (fed, most - room)
     }
 
     /// A prompt is in: what follows it begins.

@@ -77,9 +77,14 @@ impl Running {
         self.ended && self.outbox.is_empty()
     }
 
+    /// Whether its client is gone.
+    pub(super) fn is_gone(&self) -> bool {
+        self.events.is_closed()
+    }
+
     /// Whether its client is gone, or was stalled for so long.
     pub(super) fn is_lost(&self, patience: Duration) -> bool {
-        self.events.is_closed() || self.stalled.is_some_and(|since| since.elapsed() >= patience)
+        self.is_gone() || self.stalled.is_some_and(|since| since.elapsed() >= patience)
     }
 
     /// Hands out what the channel has room for.
