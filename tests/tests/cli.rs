@@ -213,7 +213,7 @@ fn embed_gives_the_embedding_of_the_golden() {
 fn rerank_puts_the_most_relevant_document_first() {
     let manifest: Value = serde_json::from_slice(&fs::read(golden("rerankers.json")).unwrap()).unwrap();
     let (query, entry) = (manifest["query"].as_str().unwrap(), &manifest["models"][0]);
-    // Documents are lines, so the last one is none.
+    // Documents are lines that are not blank: here from line 1 on, and the last one is none.
     let pairs = &entry["pairs"].as_array().unwrap()[..2];
     let documents: Vec<&str> = pairs.iter().map(|pair| pair["document"].as_str().unwrap()).collect();
     let file = scratch("documents.txt", format!("\n{}\n \n", documents.join("\n")).as_bytes());
@@ -225,14 +225,14 @@ fn rerank_puts_the_most_relevant_document_first() {
     let score = |result: &Value| result["relevance_score"].as_f64().unwrap();
     assert!(score(&results[0]) >= score(&results[1]));
     for result in results {
-        let index = result["index"].as_u64().unwrap() as usize;
+        let index = result["index"].as_u64().unwrap() as usize - 1;
         assert!((score(result) - pairs[index]["logits"][0].as_f64().unwrap()).abs() < 2e-3);
-        assert_eq!(result["document"], documents[index]);
+        assert_eq!(result["document"]["text"], documents[index]);
     }
     let lines = succeed(&command);
-    let first = results[0]["document"].as_str().unwrap();
+    let first = results[0]["document"]["text"].as_str().unwrap();
     assert!(lines.lines().count() == 2 && lines.lines().next().unwrap().ends_with(first), "{lines}");
-    let top = json(&[&command[..], &["--top", "1", "--json"]].concat());
+    let top = json(&[&command[..], &["--top-n", "1", "--json"]].concat());
     assert_eq!(top["results"], serde_json::json!([results[0]]));
 }
 

@@ -222,12 +222,13 @@ pub(crate) struct RerankArgs {
     /// The query
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) query: String,
-    /// A file with the documents, one in each line; '-', and without -f, standard input
+    /// A file with the documents, one in each line that is not blank, which are counted from 0; '-',
+    /// and without -f, standard input
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// The most relevant ones alone, so many
     #[arg(long, value_name = "N")]
-    pub(crate) top: Option<NonZeroUsize>,
+    pub(crate) top_n: Option<NonZeroUsize>,
 }
 
 /// A text, or the user's turn of a conversation.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::output::number;
 use crate::rerank::by_relevance;
-use crate::serve::admission::Place;
+use crate::serve::admission::{Place, Waiter};
 use crate::serve::body::Read;
 use crate::serve::engine::{Task, Then};
 use crate::serve::error::ApiError;
@@ -17,6 +17,9 @@ use crate::serve::service::Service;
 
 use super::fields::{Fields, parse};
 use super::prompt::{MOST_TEXTS, check_length, check_whole};
+
+/// Bytes of all pairs at most: the query counts once for each document.
+const MAX_PAIR_BYTES: usize = 8 << 20;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
@@ -31,7 +34,7 @@ struct RerankRequest {
 /// The score of each document, the most relevant first.
 pub(crate) async fn rerank(service: Arc<Service>, body: Read, place: Place) -> Result<Reply> {
     let shared = Arc::clone(&service);
-    let request = service.admission.readers.run(move |_| read(&shared, &body)).await?;
+    let request = service.admission.readers.run(move |waiter| read(&shared, &body, waiter)).await?;
     let RerankRequest { pairs, documents, top } = request;
     let longest = pairs.iter().map(|pair| pair.tokens.len()).max().unwrap_or(0);
     let tokens: usize = pairs.iter().map(|pair| pair.tokens.len()).sum();
@@ -66,7 +69,7 @@ pub(crate) async fn rerank(service: Arc<Service>, body: Read, place: Place) -> R
     })))
 }
 
-fn read(service: &Service, body: &[u8]) -> Result<RerankRequest> {
+fn read(service: &Service, body: &[u8], waiter: &Waiter) -> Result<RerankRequest> {
     let body = parse(body)?;
     let fields = Fields::new(&body);
     service.check_model(&fields)?;
@@ -81,7 +84,13 @@ fn read(service: &Service, body: &[u8]) -> Result<RerankRequest> {
         return Err(fields.invalid("documents", format!("there are more than {MOST_TEXTS} texts")));
     }
     let documents: Vec<String> = list.iter().map(document).collect::<Option<_>>().ok_or_else(expected)?;
+    let bytes = documents.iter().map(|document| query.len() + document.len()).sum::<usize>();
+    if bytes > MAX_PAIR_BYTES {
+        let reason = format!("the pairs of query and document have {bytes} bytes, more than {MAX_PAIR_BYTES}");
+        return Err(fields.invalid("documents", reason));
+    }
     let pair = |document: &String| {
+        waiter.check()?;
         check_length(query, service)?;
         check_length(document, service)?;
         let pair = service.tokenizer.pair(query, document)?;
