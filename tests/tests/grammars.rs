@@ -118,8 +118,8 @@ fn gbnf() {
 #[test]
 fn gbnf_with_tokens() {
     let judge = Judge::new();
-    let controls = (0..320).filter(|&token| judge.tokenizer.is_control(token) && !judge.tokenizer.is_end(token));
-    let control = controls.next_back().unwrap();
+    let is_other = |&token: &u32| judge.tokenizer.is_control(token) && !judge.tokenizer.is_end(token);
+    let control = (0..320).rfind(is_other).unwrap();
     let name = String::from_utf8(judge.tokenizer.token_bytes(control).unwrap().to_vec()).unwrap();
     let letter = |c: u8| judge.bytes[usize::from(c)].unwrap();
     let (a, b) = (letter(b'a'), letter(b'b'));

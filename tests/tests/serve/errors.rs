@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
-use ollm_tests::http::read;
+use ollm_tests::http::{Reply, Server, read};
 use ollm_tests::ollm_run;
 use serde_json::{Value, json};
 
@@ -21,17 +21,28 @@ fn too_complex() -> Value {
     json!({ "type": "json_schema", "json_schema": { "schema": { "anyOf": choices } } })
 }
 
-#[test]
-fn what_is_wrong_is_told_in_the_shape_of_the_api() {
+/// What a chat of these fields answers.
+fn chat(server: &Server, fields: &Value) -> Reply {
+    let mut body = json!({ "messages": [{ "role": "user", "content": "hi" }], "max_tokens": 1 });
+    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    server.post("/v1/chat/completions", &body)
+}
+
+/// Asserts that a chat with each of these fields is refused, with this status, for this field.
+fn assert_refused<const N: usize>(cases: [(Value, u16, &str); N]) {
     let server = start(&["-c", "64"]);
-    let chat = |fields: Value| {
-        let mut body = json!({ "messages": [{ "role": "user", "content": "hi" }], "max_tokens": 1 });
-        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        server.post("/v1/chat/completions", &body)
-    };
-    let tool = |name: &str, parameters: Value| json!({ "type": "function", "function": { "name": name, "parameters": parameters } });
-    let called = |calls: Value| json!({ "role": "assistant", "content": null, "tool_calls": calls });
-    for (fields, status, param) in [
+    for (fields, status, param) in cases {
+        let reply = chat(&server, &fields);
+        let error = &reply.json()["error"];
+        assert_eq!(reply.status, status, "{fields}: {error}");
+        assert!(error["message"].is_string() && error["type"].is_string(), "{fields}: {error}");
+        assert_eq!(error["param"].as_str().unwrap_or_default(), param, "{fields}: {error}");
+    }
+}
+
+#[test]
+fn wrong_fields_are_told_in_the_shape_of_the_api() {
+    assert_refused([
         (json!({ "temperature": 3 }), 400, "temperature"),
         (json!({ "temperature": "hot" }), 400, "temperature"),
         (json!({ "top_p": -0.1 }), 400, "top_p"),
@@ -40,8 +51,6 @@ fn what_is_wrong_is_told_in_the_shape_of_the_api() {
         (json!({ "top_logprobs": 2 }), 400, "top_logprobs"),
         (json!({ "stop": [1] }), 400, "stop"),
         (json!({ "logit_bias": { "99999999": 1 } }), 400, "logit_bias.99999999"),
-        (json!({ "messages": [] }), 400, "messages"),
-        (json!({ "messages": [{ "content": "x" }] }), 400, "messages[0]"),
         (json!({ "model": "gpt" }), 404, "model"),
         (json!({ "response_format": { "type": "xml" } }), 400, "response_format.type"),
         (
@@ -55,13 +64,38 @@ fn what_is_wrong_is_told_in_the_shape_of_the_api() {
             "response_format",
         ),
         (json!({ "response_format": too_complex(), "stream": true }), 400, "response_format"),
+        (json!({ "reasoning_effort": 3 }), 400, "reasoning_effort"),
+        (json!({ "verbosity": {} }), 400, "verbosity"),
+        (json!({ "stream_options": { "include_usage": true } }), 400, "stream_options"),
+        (json!({ "prompt": "x" }), 400, "prompt"),
+        (json!({ "logprobs": true, "ollm": { "strategy": "vote" } }), 400, "logprobs"),
+        (json!({ "ollm": { "latents": 3 } }), 400, "ollm.latents"),
+        (json!({ "ollm": { "branches": 3 } }), 400, "ollm.branches"),
+        (json!({ "ollm": { "mode": "backbone", "hold": "line" } }), 400, "ollm.hold"),
+        (json!({ "ollm": { "strategy": "vote", "show_options": 3 } }), 400, "ollm.show_options"),
+        (json!({ "ollm": { "strategy": "best", "weight": "one" } }), 400, "ollm.weight"),
+        (json!({ "parallel_tool_calls": "no" }), 400, "parallel_tool_calls"),
+        (json!({ "functions": [{ "name": "f" }] }), 400, "functions"),
+        (json!({ "modalities": ["text", "audio"] }), 400, "modalities"),
+        (json!({ "stop": vec!["x"; 10_000] }), 400, "stop"),
+        (json!({ "ollm": { "latent": OPTIONS } }), 400, "ollm.latent"),
+        (json!({ "ollm": { "mode": "best" } }), 400, "ollm.mode"),
+        (json!({ "ollm": { "latent": 1, "mode": "policy" } }), 400, "ollm.latent"),
+        (json!({ "ollm": { "show_options": 0 } }), 400, "ollm.show_options"),
+    ]);
+}
+
+#[test]
+fn wrong_messages_and_tools_are_told_by_their_place() {
+    let tool = |name: &str, parameters: Value| json!({ "type": "function", "function": { "name": name, "parameters": parameters } });
+    let called = |calls: Value| json!({ "role": "assistant", "content": null, "tool_calls": calls });
+    assert_refused([
+        (json!({ "messages": [] }), 400, "messages"),
+        (json!({ "messages": [{ "content": "x" }] }), 400, "messages[0]"),
         (json!({ "messages": [{ "role": "king", "content": "x" }] }), 400, "messages[0].role"),
         (json!({ "messages": [{ "role": "user", "content": null }] }), 400, "messages[0].content"),
         (json!({ "messages": [{ "role": "assistant", "content": null }] }), 400, "messages[0].content"),
         (json!({ "messages": [3] }), 400, "messages[0]"),
-        (json!({ "reasoning_effort": 3 }), 400, "reasoning_effort"),
-        (json!({ "verbosity": {} }), 400, "verbosity"),
-        (json!({ "stream_options": { "include_usage": true } }), 400, "stream_options"),
         (json!({ "tool_choice": "required" }), 400, "tool_choice"),
         (json!({ "tools": [{ "type": "function" }] }), 400, "tools[0].function"),
         (json!({ "tools": [{ "type": "web_search" }] }), 400, "tools[0].type"),
@@ -79,20 +113,10 @@ fn what_is_wrong_is_told_in_the_shape_of_the_api() {
             400,
             "messages[0].tool_calls[0].function.arguments",
         ),
-        (json!({ "prompt": "x" }), 400, "prompt"),
-        (json!({ "logprobs": true, "ollm": { "strategy": "vote" } }), 400, "logprobs"),
-        (json!({ "ollm": { "latents": 3 } }), 400, "ollm.latents"),
-        (json!({ "ollm": { "branches": 3 } }), 400, "ollm.branches"),
-        (json!({ "ollm": { "mode": "backbone", "hold": "line" } }), 400, "ollm.hold"),
-        (json!({ "ollm": { "strategy": "vote", "show_options": 3 } }), 400, "ollm.show_options"),
-        (json!({ "ollm": { "strategy": "best", "weight": "one" } }), 400, "ollm.weight"),
         (json!({ "tools": 3 }), 400, "tools"),
         (json!({ "tools": [3] }), 400, "tools[0]"),
-        (json!({ "parallel_tool_calls": "no" }), 400, "parallel_tool_calls"),
         (json!({ "tool_choice": 5 }), 400, "tool_choice"),
-        (json!({ "functions": [{ "name": "f" }] }), 400, "functions"),
         (json!({ "function_call": "auto" }), 400, "function_call"),
-        (json!({ "modalities": ["text", "audio"] }), 400, "modalities"),
         (
             json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url" }] }] }),
             400,
@@ -100,18 +124,13 @@ fn what_is_wrong_is_told_in_the_shape_of_the_api() {
         ),
         (json!({ "messages": [{ "role": "user", "content": [{ "type": "text" }] }] }), 400, "messages[0].content[0]"),
         (json!({ "messages": [{ "role": "user", "content": ["x"] }] }), 400, "messages[0].content[0]"),
-        (json!({ "stop": vec!["x"; 10_000] }), 400, "stop"),
-        (json!({ "ollm": { "latent": OPTIONS } }), 400, "ollm.latent"),
-        (json!({ "ollm": { "mode": "best" } }), 400, "ollm.mode"),
-        (json!({ "ollm": { "latent": 1, "mode": "policy" } }), 400, "ollm.latent"),
-        (json!({ "ollm": { "show_options": 0 } }), 400, "ollm.show_options"),
-    ] {
-        let reply = chat(fields.clone());
-        let error = &reply.json()["error"];
-        assert_eq!(reply.status, status, "{fields}: {error}");
-        assert!(error["message"].is_string() && error["type"].is_string(), "{fields}: {error}");
-        assert_eq!(error["param"].as_str().unwrap_or_default(), param, "{fields}: {error}");
-    }
+    ]);
+}
+
+#[test]
+fn what_changes_nothing_is_no_error_and_what_cannot_fit_is_one() {
+    let server = start(&["-c", "64"]);
+    let chat = |fields: Value| chat(&server, &fields);
     // What changes nothing is no error: the values that a field has by itself, parts that are
     // texts, a developer.
     let parts = json!([{ "type": "text", "text": "hi" }]);
@@ -137,6 +156,11 @@ fn what_is_wrong_is_told_in_the_shape_of_the_api() {
         assert_eq!(error["code"], "context_length_exceeded");
         assert!(error["message"].as_str().unwrap().contains(unit), "{error}");
     }
+}
+
+#[test]
+fn each_address_has_its_methods() {
+    let server = start(&["-c", "64"]);
     for (method, path, status) in [
         ("GET", "/v1/nothing", 404),
         ("GET", "/v1/chat/completions", 405),
