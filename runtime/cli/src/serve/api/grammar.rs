@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use hyper::StatusCode;
-use ollm_runtime::constraint::{Allowed, Constraint, ConstraintError, Grammar, GrammarCompiler, GrammarKind};
+use ollm_runtime::constraint::{Constraint, GrammarCompiler, GrammarKind};
 
 use crate::serve::admission::Waiter;
 use crate::serve::error::ApiError;
 use crate::serve::service::Service;
 
+use super::first_choice::check_first;
 use super::tools::CallsGrammar;
 
 type Result<T, E = ApiError> = std::result::Result<T, E>;
@@ -41,32 +41,6 @@ impl AnswerGrammar {
             Self::Calls(calls) => calls.compile(service, waiter),
         }
     }
-}
-
-/// Tokens of a text that is forced from its beginning that are followed at most.
-const MOST_FORCED: usize = 256;
-
-/// That a text of a grammar can begin: a schema may compile, and be too complex for the first place
-/// where there is a choice.
-pub(super) fn check_first(grammar: &Arc<Grammar>) -> Result<()> {
-    follow_forced(Constraint::new(grammar)).map_err(|error| match error {
-        ConstraintError::Stuck { reason } => {
-            let message = format!("it is too complex to be followed ({reason}): make it simpler");
-            ApiError::new(StatusCode::BAD_REQUEST, message)
-        }
-        error => error.into(),
-    })
-}
-
-fn follow_forced(mut text: Constraint) -> Result<(), ConstraintError> {
-    for _ in 0..MOST_FORCED {
-        let Allowed::Only(token) = text.allowed()? else { return Ok(()) };
-        if text.is_complete() {
-            return Ok(());
-        }
-        text.accept(token)?;
-    }
-    Ok(())
 }
 
 /// Compiles the grammar of a request, in its turn. What is too large is refused at once.

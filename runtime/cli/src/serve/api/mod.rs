@@ -15,6 +15,7 @@
 pub(crate) mod answer;
 pub(crate) mod embeddings;
 mod fields;
+mod first_choice;
 pub(crate) mod generate;
 mod grammar;
 mod latents;

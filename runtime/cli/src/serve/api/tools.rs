@@ -13,7 +13,7 @@ use crate::serve::error::ApiError;
 use crate::serve::service::Service;
 
 use super::fields::Fields;
-use super::grammar::check_first;
+use super::first_choice::check_first;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
