@@ -10,7 +10,7 @@ use crate::serve::error::ApiError;
 /// Tokens of a text that is forced from its beginning that are followed at most.
 const MOST_FORCED: usize = 256;
 
-type Result<T> = std::result::Result<T, ApiError>;
+type Result<T, E = ApiError> = std::result::Result<T, E>;
 
 /// That a text of a grammar can begin: a schema may compile, and be too complex for the first place
 /// where there is a choice.
