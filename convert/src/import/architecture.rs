@@ -2,8 +2,8 @@
 //! configuration its modeling code reads, and what they are where they are missing.
 //!
 //! A key that is not among those is dead, whatever it says: the `sliding_window` of a Llama, the
-//! `attention_bias` of a Qwen2. `architectures.rs` and `encoder_architectures.rs` list those that can
-//! be imported.
+//! `attention_bias` of a Qwen2. `architectures.rs` and `encoder_architectures.rs` list those that
+//! can be imported.
 
 use ollm_runtime::model::{FAMILIES, Family, Role};
 use serde_json::{Map, Value};

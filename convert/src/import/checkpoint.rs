@@ -204,8 +204,14 @@ impl HfCheckpoint {
         let stored = |name| {
             let mut stored = self.stored(name, &whole, quantization)?;
             stored.encoding = match (stored.encoding, strides) {
+                (encoding, None) => encoding,
                 (Encoding::Type(dtype), Some(strides)) => Encoding::Strided(dtype, strides),
-                (encoding, _) => encoding,
+                (_, Some(_)) => {
+                    let reason = "is quantized, and a part of it is wanted: leave it unquantized".to_owned();
+                    return Err(
+                        ImportError::Quantized { path: stored.path.to_owned(), tensor: stored.name, reason }.into()
+                    );
+                }
             };
             Ok(stored)
         };

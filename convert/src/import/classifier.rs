@@ -1,5 +1,5 @@
-//! Heads for classification: classes `ForSequenceClassification`, and models that were trained to
-//! judge documents by answering `yes` or `no`.
+//! Heads for classification: those of the classes `ForSequenceClassification`, and that of Qwen 3
+//! Rerankers, which answer `yes` or `no`.
 
 use std::path::Path;
 
@@ -7,7 +7,8 @@ use ollm_runtime::gguf::Value;
 use ollm_runtime::model::{ClassifierRule, Family, Pooling};
 
 use super::architecture::Architecture;
-use super::document::Document;
+use super::document::{Document, read_file};
+use super::error::ImportError;
 use crate::Result;
 
 /// The head for classification of a model.
@@ -20,21 +21,33 @@ pub(super) struct HfClassifier {
     pub(super) answers: Option<[usize; 2]>,
 }
 
-/// What the README of such a model says, as llama.cpp's converter finds it: nothing else tells.
-const JUDGE: &str = "# Qwen3-Reranker";
+/// The file that tells a Qwen 3 Reranker: nothing else of its folder does.
+pub(super) const README: &str = "README.md";
 
-/// The key of the prompt of such a model.
+/// What a line of it begins with.
+const RERANKER_TITLE: &str = "# Qwen3-Reranker";
+
+/// The key of the prompt of a reranker.
 pub(super) const PROMPT_KEY: &str = "tokenizer.chat_template.rerank";
 
-/// The places of the texts in the prompt of such a model are those of llama.cpp.
-pub(super) const JUDGES_PROMPT: &str = "<|im_start|>system\nJudge whether the Document meets the requirements based on \
-    the Query and the Instruct provided. Note that the answer can only be \"yes\" or \"no\".<|im_end|>\n\
-    <|im_start|>user\n<Instruct>: Given a web search query, retrieve relevant passages that answer the query\n\
-    <Query>: {query}\n<Document>: {document}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n";
+/// The prompt of Qwen 3 Rerankers. The places of the texts are marked as llama.cpp marks them.
+pub(super) const QWEN3_PROMPT: &str = "<|im_start|>system\nJudge whether the Document meets the \
+    requirements based on the Query and the Instruct provided. Note that the answer can only be \"yes\" or \
+    \"no\".<|im_end|>\n<|im_start|>user\n<Instruct>: Given a web search query, retrieve relevant passages that \
+    answer the query\n<Query>: {query}\n<Document>: {document}<|im_end|>\n<|im_start|>assistant\n<think>\n\n\
+    </think>\n\n";
 
-/// Whether the model of a folder judges documents.
-pub(super) fn is_judge(folder: &Path) -> bool {
-    std::fs::read_to_string(folder.join("README.md")).is_ok_and(|text| text.contains(JUDGE))
+/// Whether a folder has a Qwen 3 Reranker.
+///
+/// # Errors
+/// If its README is none that can be read.
+pub(super) fn is_qwen3_reranker(folder: &Path, family: &Family) -> Result<bool> {
+    let readme = folder.join(README);
+    if family.name != "qwen3" || !readme.exists() {
+        return Ok(false);
+    }
+    let text = read_file(&readme)?;
+    Ok(text.split(|&byte| byte == b'\n').any(|line| line.starts_with(RERANKER_TITLE.as_bytes())))
 }
 
 impl HfClassifier {
@@ -48,13 +61,16 @@ impl HfClassifier {
         Ok(Self { labels: labels(json)?, biases, pooling, answers: None })
     }
 
-    /// The head of a model that answers `yes` or `no`: the rows of these two tokens.
-    pub(super) fn of_judge(tokenizer: &Document) -> Result<Self> {
-        let vocab = |token: &str| {
+    /// The head of a model of `size` tokens that answers `yes` or `no`: the rows of these two.
+    pub(super) fn from_yes_no_head(tokenizer: &Document, size: usize) -> Result<Self> {
+        let row = |token: &str| {
             let id = tokenizer.value["model"]["vocab"].get(token).and_then(serde_json::Value::as_u64);
-            id.map(|id| id as usize).ok_or_else(|| tokenizer.missing(token))
+            let id = id.ok_or_else(|| tokenizer.missing(token))?;
+            let (path, key, value) = (tokenizer.path.clone(), token.to_owned(), id.to_string());
+            let outside = ImportError::BadValue { path, key, value, rule: "less than vocab_size of config.json" };
+            usize::try_from(id).ok().filter(|&id| id < size).ok_or(outside)
         };
-        let answers = [vocab("yes")?, vocab("no")?];
+        let answers = [row("yes")?, row("no")?];
         let labels = ["yes", "no"].map(str::to_owned).to_vec();
         Ok(Self { labels, biases: [false; 2], pooling: Pooling::Last, answers: Some(answers) })
     }

@@ -111,7 +111,11 @@ impl TextConfig {
             _ => return Err(json.bad("architectures", "a list of one name").into()),
         };
         let is_true = |key: &str| json.value.get(key) == Some(&true.into());
-        if let Some((architecture, head)) = name.and_then(|name| Architecture::named(name, is_true)) {
+        let found = name.and_then(|name| Architecture::named(name, is_true));
+        // Of a multimodal model without its head, or with another, the class tells the head alone.
+        let other_head = found.map(|(_, head)| head).filter(|&head| head != HeadKind::Own);
+        let is_outer = other_head.is_some() && json.get("text_config").is_some();
+        if let Some((architecture, head)) = found.filter(|_| !is_outer) {
             return Ok(whole(architecture, head, None));
         }
         // As transformers' AutoConfig does it.
@@ -134,7 +138,7 @@ impl TextConfig {
             // Old files have the keys of the text model beside the others.
             None => (json.clone(), implied),
         };
-        let (architecture, head) = (architecture.ok_or_else(unknown)?, HeadKind::Own);
+        let (architecture, head) = (architecture.ok_or_else(unknown)?, other_head.unwrap_or(HeadKind::Own));
         Ok(Self { architecture, head, json: text, is_part: true, note: None })
     }
 }
@@ -372,7 +376,8 @@ fn refuse(json: &Document, architecture: &Architecture) -> Result<()> {
     Ok(())
 }
 
-/// Whether the head is the embedding, as the whole configuration says it and that of the text model.
+/// Whether the head is the embedding, as the whole configuration says it and that of the text
+/// model.
 fn tied(
     [whole, json]: [&Document; 2],
     architecture: &Architecture,

@@ -4,17 +4,9 @@ use ollm_runtime::model::Role;
 
 use super::architecture::{Architecture, Defaults, LLAMA, NO_BIASES, WindowRule};
 
-pub(super) const BERT: Architecture = Architecture {
-    name: Some("BertModel"),
-    model_type: "bert",
-    family: "bert",
-    layers: "encoder.layer.",
-    activations: &["gelu"],
-    epsilon: "layer_norm_eps",
-    biases: [("", true); 3],
-    idle: &["pooler.", "embeddings.position_ids", "cls."],
-    refused: &["is_decoder", "add_cross_attention"],
-    modules: &[
+/// The modules of BERT, with those of the head for classification: the dense layer, the output.
+const fn bert_modules([dense, output]: [&'static str; 2]) -> [(Role, &'static str); 14] {
+    [
         (Role::Embedding, "model.embeddings.word_embeddings"),
         (Role::TokenTypes, "model.embeddings.token_type_embeddings"),
         (Role::PositionEmbedding, "model.embeddings.position_embeddings"),
@@ -27,9 +19,22 @@ pub(super) const BERT: Architecture = Architecture {
         (Role::FfnUp, "intermediate.dense"),
         (Role::FfnDown, "output.dense"),
         (Role::LayerOutputNorm, "output.LayerNorm"),
-        (Role::Classifier, "model.pooler.dense"),
-        (Role::ClassifierOutput, "classifier"),
-    ],
+        (Role::Classifier, dense),
+        (Role::ClassifierOutput, output),
+    ]
+}
+
+pub(super) const BERT: Architecture = Architecture {
+    name: Some("BertModel"),
+    model_type: "bert",
+    family: "bert",
+    layers: "encoder.layer.",
+    activations: &["gelu"],
+    epsilon: "layer_norm_eps",
+    biases: [("", true); 3],
+    idle: &["pooler.", "embeddings.position_ids", "cls."],
+    refused: &["is_decoder", "add_cross_attention"],
+    modules: &bert_modules(["model.pooler.dense", "classifier"]),
     classifier_biases: [("", true); 2],
     defaults: Defaults {
         vocab: 30_522,
@@ -96,22 +101,7 @@ pub(super) const ROBERTA: Architecture = Architecture {
     model_type: "roberta",
     padded_positions: true,
     idle: &["pooler.", "embeddings.position_ids", "lm_head."],
-    modules: &[
-        (Role::Embedding, "model.embeddings.word_embeddings"),
-        (Role::TokenTypes, "model.embeddings.token_type_embeddings"),
-        (Role::PositionEmbedding, "model.embeddings.position_embeddings"),
-        (Role::EmbeddingNorm, "model.embeddings.LayerNorm"),
-        (Role::Query, "attention.self.query"),
-        (Role::Key, "attention.self.key"),
-        (Role::Value, "attention.self.value"),
-        (Role::AttentionOutput, "attention.output.dense"),
-        (Role::AttentionOutputNorm, "attention.output.LayerNorm"),
-        (Role::FfnUp, "intermediate.dense"),
-        (Role::FfnDown, "output.dense"),
-        (Role::LayerOutputNorm, "output.LayerNorm"),
-        (Role::Classifier, "classifier.dense"),
-        (Role::ClassifierOutput, "classifier.out_proj"),
-    ],
+    modules: &bert_modules(["classifier.dense", "classifier.out_proj"]),
     defaults: Defaults { vocab: 50_265, ..BERT.defaults },
     ..BERT
 };

@@ -7,6 +7,7 @@
 //! | `tokenizer.json` | the vocabulary, and itself where lists do not do what it does: `tokenizer`, `vocabulary`, `behaviour` |
 //! | `tokenizer.model`, `added_tokens.json` | the vocabulary where there is no `tokenizer.json`: `sentencepiece` |
 //! | `modules.json`, `1_Pooling`, `2_Dense`, `3_Dense` | pooling and dense layers: `dense` |
+//! | `README.md` | whether this is a Qwen 3 Reranker: `classifier` |
 //! | `tokenizer_config.json`, `generation_config.json`, `chat_template.*` | special tokens, chat templates |
 //!
 //! Names, keys and the order of rotated rows are those that llama.cpp's `convert_hf_to_gguf.py`
@@ -87,27 +88,37 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
         "added_tokens.json",
         "tokenizer_config.json",
         "generation_config.json",
+        classifier::README,
     ];
     let files: Vec<PathBuf> = files.into_iter().chain(templates::FILES).map(|name| folder.join(name)).collect();
     let inputs: Vec<&Path> = checkpoint.paths().chain(files.iter().map(PathBuf::as_path)).collect();
     quantize::check_files(&inputs, output, options)?;
 
     let tokenizer = TokenizerFiles::open(folder, config.json.clone())?;
-    if config.classifier.is_none() && config.causal && classifier::is_judge(folder) {
-        config.classifier = Some(HfClassifier::of_judge(tokenizer.json())?);
+    let family = config.architecture.family();
+    let is_qwen3_reranker = config.causal && classifier::is_qwen3_reranker(folder, family)?;
+    if is_qwen3_reranker && config.classifier.is_none() {
+        config.classifier = Some(HfClassifier::from_yes_no_head(tokenizer.json(), config.vocab)?);
     }
+    let is_joined_otherwise = config.classifier.is_some() && !is_qwen3_reranker && tokenizer.joins_otherwise();
     let wanted = tensors::wanted(&config, &names, |name| checkpoint.has_matrix(name))?;
     let sources = checkpoint.sources(wanted, &quantization, |name| tensors::is_ignored(&config, &names, name))?;
     let (mut tokenizer, mut notes) = tokenizer.keys(config.vocab)?;
-    if classifier::is_judge(folder) && tokenizer.iter().all(|(key, _)| key != classifier::PROMPT_KEY) {
-        tokenizer.push((classifier::PROMPT_KEY.to_owned(), classifier::JUDGES_PROMPT.into()));
+    if is_qwen3_reranker {
+        notes.push("README.md says that this is a Qwen 3 Reranker: read as a reranker".to_owned());
+        if tokenizer.iter().all(|(key, _)| key != classifier::PROMPT_KEY) {
+            tokenizer.push((classifier::PROMPT_KEY.to_owned(), classifier::QWEN3_PROMPT.into()));
+        }
+    }
+    if is_joined_otherwise {
+        notes.push("GGUF has no key for what tokenizer.json puts between the texts of a pair: ranks differ".to_owned());
     }
     let mut writer = Writer::new();
-    let general = [("architecture", config.architecture.family().name), ("type", "model"), ("name", &name(folder))]
+    let general = [("architecture", family.name), ("type", "model"), ("name", &name(folder))]
         .map(|(key, text)| (format!("general.{key}"), text.into()));
     let storage = quantize::storage_keys(options.recipe).map(|(key, value)| (key.to_owned(), value.into()));
     let pooling = dense::pooling(&folder.join(&modules.pooling))?.filter(|_| config.classifier.is_none());
-    let pooling = pooling.map(|kind| (format!("{}.pooling_type", config.architecture.family().name), kind.into()));
+    let pooling = pooling.map(|kind| (format!("{}.pooling_type", family.name), kind.into()));
     for (key, value) in general.into_iter().chain(config.keys()).chain(pooling).chain(tokenizer).chain(storage) {
         writer.set(&key, value).map_err(ConvertError::Output)?;
     }

@@ -33,6 +33,19 @@ pub(super) struct TokenizerFiles {
     generation: Document,
 }
 
+/// What is between the texts of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Joint {
+    /// Nothing, as behind a text.
+    Nothing,
+    /// The token that ends a text.
+    End,
+    /// The same, then the separator.
+    EndAndSeparator,
+    /// What GGUF has no key for.
+    Other,
+}
+
 impl TokenizerFiles {
     pub(super) fn open(folder: &Path, config: Document) -> Result<Self> {
         let [json, model] = ["tokenizer.json", "tokenizer.model"].map(|name| folder.join(name));
@@ -177,23 +190,48 @@ impl TokenizerFiles {
         let adds_eos = self.settings.opt_bool("add_eos_token")?.unwrap_or(last.is_some()) && eos.is_some();
         let ids = keys.into_iter().map(|(name, id)| (format!("tokenizer.ggml.{name}_token_id"), GgufValue::U32(id)));
         let adds = ("tokenizer.ggml.add_bos_token".to_owned(), GgufValue::Bool(adds_bos));
-        let separates = self.separates().filter(|_| last.is_some());
+        let separates = match self.joint() {
+            Some(Joint::End) => Some(false),
+            Some(Joint::EndAndSeparator) => Some(true),
+            Some(Joint::Nothing | Joint::Other) | None => None,
+        };
         let separates = separates.map(|is| ("tokenizer.ggml.add_sep_token".to_owned(), GgufValue::Bool(is)));
         let adds_eos = adds_eos.then(|| ("tokenizer.ggml.add_eos_token".to_owned(), GgufValue::Bool(true)));
         Ok((ids.chain([adds]).chain(adds_eos).chain(separates).collect(), notes))
     }
 
-    /// Whether the post-processor puts two tokens between the texts of a pair, not only the one that
-    /// ends a text; none, if it says nothing of pairs.
-    fn separates(&self) -> Option<bool> {
+    /// Whether GGUF has no key for what the post-processor puts between the texts of a pair.
+    pub(super) fn joins_otherwise(&self) -> bool {
+        self.joint() == Some(Joint::Other)
+    }
+
+    /// What the post-processor puts between the texts of a pair; none, if it says nothing of pairs.
+    fn joint(&self) -> Option<Joint> {
         self.post_processors().find_map(|step| match step["type"].as_str() {
-            Some("RobertaProcessing") => Some(true),
-            Some("BertProcessing") => Some(false),
+            Some("RobertaProcessing") => Some(Joint::EndAndSeparator),
+            Some("BertProcessing") => Some(Joint::End),
             _ => {
-                let place = |id: &str| step["pair"].as_array()?.iter().position(|part| part["Sequence"]["id"] == id);
-                Some(place("B")?.checked_sub(place("A")?)? == 3)
+                let parts = step["pair"].as_array()?;
+                let place = |id: &str| parts.iter().position(|part| part["Sequence"]["id"] == id);
+                let between = parts.get(place("A")? + 1..place("B")?)?;
+                let end = step["single"].as_array().and_then(|single| single.last());
+                let end = end.filter(|end| end["SpecialToken"].is_object()).map(|end| &end["SpecialToken"]["id"]);
+                let between: Vec<&Value> = between.iter().map(|part| &part["SpecialToken"]["id"]).collect();
+                Some(match (between.as_slice(), end) {
+                    ([], None) => Joint::Nothing,
+                    ([first], Some(end)) if *first == end => Joint::End,
+                    ([first, second], Some(end)) if *first == end && self.is_separator(second) => {
+                        Joint::EndAndSeparator
+                    }
+                    _ => Joint::Other,
+                })
             }
         })
+    }
+
+    /// Whether this token is the one that the settings call so, if they call any.
+    fn is_separator(&self, token: &Value) -> bool {
+        self.settings.get("sep_token").is_none_or(|separator| separator == token || separator["content"] == *token)
     }
 
     /// The steps of the post-processor.

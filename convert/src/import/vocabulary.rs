@@ -63,8 +63,8 @@ enum Kind {
     Bytes { merges: Vec<String> },
     /// Characters are merged, by rank or by score, and what has no token becomes bytes.
     Characters { merges: Vec<String>, scores: Vec<f32> },
-    /// The longest tokens that a word begins with (`WordPiece`), or words alone (`WordLevel`). Only a
-    /// carried tokenizer does it.
+    /// The longest tokens that a word begins with (`WordPiece`), or words alone (`WordLevel`). Only
+    /// a carried tokenizer does it.
     Words,
     /// The tokens of the highest score in all (`Unigram`). Only a carried tokenizer does it.
     Unigrams { scores: Vec<f32> },

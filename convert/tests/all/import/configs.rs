@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use ollm_runtime::model::Model;
 use ollm_runtime::session::{Session, SessionOptions};
+use safetensors::Dtype;
 use serde_json::{Value, json};
 
-use super::source::{Source, golden, off, read_json, run};
+use super::source::{Source, golden, imported, off, read_json, run};
 
 /// The log-probability of each next token, in a context of as many tokens as there are.
 fn logprobs(path: &Path, ids: &[u32]) -> Vec<f64> {
@@ -104,6 +105,22 @@ fn the_text_model_of_a_multimodal_one_is_imported() {
             let off = off(&source.join("out.gguf"), name);
             assert!(off < 1e-3, "{architecture} {prefix}: logits off by {off}");
         }
+    }
+    // Without the head, or with another: the text model is what text_config says.
+    for (name, kind) in [("gemma3", "gemma3_text"), ("qwen3", "qwen3")] {
+        let bare = multimodal(name, kind, "Gemma3Model", "language_model.", "lm_head.weight");
+        let (_, gguf) = imported(&bare, "F32");
+        assert!(gguf.tensor("cls.output.weight").is_none(), "{name}");
+        let labels =
+            multimodal(name, kind, "Gemma3ForSequenceClassification", "model.language_model.", "lm_head.weight").edit(
+                |source| {
+                    let width = source.config["text_config"]["hidden_size"].as_u64().unwrap() as usize;
+                    let head = (Dtype::F32, vec![2, width], vec![0; 8 * width]);
+                    source.tensors.insert("score.weight".to_owned(), head);
+                },
+            );
+        let (_, gguf) = imported(&labels, "F32");
+        assert!(gguf.tensor("cls.output.weight").is_some(), "{name}");
     }
     // Nobody says whether the head is the embedding: the weights do.
     for name in ["llama", "qwen2"] {

@@ -322,12 +322,50 @@ fn an_output_that_is_there_or_is_an_input_is_refused() {
     assert_eq!(std::fs::read(folder.join("out.gguf")).unwrap(), b"precious");
 }
 
+/// The rows of `yes` and `no` are in the head, which is stored as it is.
+#[test]
+fn a_reranker_whose_answers_are_not_in_the_head_is_refused() {
+    let reranker = |edit: &dyn Fn(&mut Source)| {
+        let folder = Source::of("qwen3").edit(|source| edit(source)).write(1);
+        folder.write("README.md", "# Qwen3-Reranker-0.6B\n");
+        match error(&folder) {
+            ConvertError::Import(error) => error,
+            other => panic!("{other}"),
+        }
+    };
+    let answers = |yes: u64| {
+        move |source: &mut Source| {
+            source.tokenizer["model"]["vocab"]["yes"] = yes.into();
+            source.tokenizer["model"]["vocab"]["no"] = 1.into();
+        }
+    };
+    let missing = reranker(&|_| ());
+    assert!(matches!(&missing, ImportError::MissingKey { key, .. } if key == "yes"), "{missing}");
+    for id in [320, u64::MAX] {
+        let outside = reranker(&answers(id));
+        let is_named =
+            matches!(&outside, ImportError::BadValue { key, value, .. } if key == "yes" && *value == id.to_string());
+        assert!(is_named, "{outside}");
+    }
+    let quantized = reranker(&|source| {
+        answers(2)(source);
+        source.config["quantization_config"] = json!({"quant_method": "fp8", "weight_block_size": [128, 128]});
+        let (dtype, shape, bytes) = source.tensors.get_mut("model.embed_tokens.weight").unwrap();
+        *dtype = Dtype::F8_E4M3;
+        *bytes = vec![0x38; bytes.len() / 4];
+        let blocks: Vec<usize> = shape.iter().map(|size| size.div_ceil(128)).collect();
+        let scales = 1.0_f32.to_le_bytes().repeat(blocks.iter().product());
+        source.tensors.insert("model.embed_tokens.weight_scale_inv".to_owned(), (Dtype::F32, blocks, scales));
+    });
+    assert!(matches!(&quantized, ImportError::Quantized { .. }), "{quantized}");
+}
+
 /// A pipe would never come to an end, and neither would a device; a file without end is too large.
 #[cfg(unix)]
 #[test]
 fn what_is_no_file_is_not_read() {
-    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"] {
-        let folder = Source::of("llama").write(1);
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "README.md"] {
+        let folder = Source::of("qwen3").write(1);
         let path = folder.join(name);
         let _ = std::fs::remove_file(&path);
         std::os::unix::fs::symlink("/dev/zero", &path).unwrap();

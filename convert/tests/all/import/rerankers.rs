@@ -103,24 +103,87 @@ fn the_document_is_of_the_second_segment() {
     assert_eq!(whole.to_bits(), rank(&pair).to_bits());
 }
 
+const README: &str = "Some words.\n\n# Qwen3-Reranker-0.6B\n";
+
+/// A model whose vocabulary has `yes` and `no`.
+fn yes_no(name: &str) -> Source {
+    Source::of(name).edit(|source| {
+        let rename = |json: &Value| {
+            let text = json.to_string().replace("<|pad|>", "yes").replace("<|im_end|>", "no");
+            serde_json::from_str::<Value>(&text).unwrap()
+        };
+        (source.tokenizer, source.settings) = (rename(&source.tokenizer), rename(&source.settings));
+    })
+}
+
+/// The same with a head of its own: the embedding, its rows the other way round.
+fn untied(source: Source) -> Source {
+    source.set("tie_word_embeddings", json!(false)).edit(|source| {
+        let (dtype, shape, bytes) = source.tensors["model.embed_tokens.weight"].clone();
+        let rows = bytes.chunks(bytes.len() / shape[0]).rev();
+        source.tensors.insert("lm_head.weight".to_owned(), (dtype, shape.clone(), rows.flatten().copied().collect()));
+    })
+}
+
+/// The title has to begin a line, and the family to be that of Qwen 3.
+#[test]
+fn what_tells_of_a_qwen3_reranker_otherwise_is_none() {
+    let embedder = "# Qwen3-Embedding\n\nSee the # Qwen3-Reranker, or:\n## Qwen3-Reranker\n";
+    for (name, readme) in [("qwen3", embedder), ("mistral", README)] {
+        let folder = yes_no(name).write(1);
+        folder.write("README.md", readme);
+        run(&folder, "F32").unwrap();
+        assert!(read(&folder.join("out.gguf")).1.tensor("cls.output.weight").is_none(), "{name}");
+    }
+    let folder = copied("rerankers/bert");
+    folder.write("README.md", README);
+    run(&folder, "F16").unwrap();
+    let (_, gguf) = read(&folder.join("out.gguf"));
+    assert!(gguf.metadata().opt_str("tokenizer.chat_template.rerank").unwrap().is_none());
+}
+
+/// What GGUF cannot say of pairs is told.
+#[test]
+fn a_pair_that_gguf_does_not_know_is_noted() {
+    let text = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
+    let special = |id: &str| json!({"SpecialToken": {"id": id, "type_id": 0}});
+    let (bos, eos) = ("<|im_start|>", "<|im_end|>");
+    for (end, between, noted, separates) in [
+        (None, vec![bos], true, None),
+        (None, vec![], false, None),
+        (Some(eos), vec![eos], false, Some(false)),
+        (Some(eos), vec![eos, bos], false, Some(true)),
+        (Some(eos), vec![bos], true, None),
+        (Some(eos), vec![], true, None),
+    ] {
+        let folder = copied("rerankers/qwen3");
+        edit(&folder, "tokenizer.json", |json| {
+            let pair = [special(bos), text("A")].into_iter().chain(between.iter().map(|id| special(id)));
+            let ends = || end.map(special).into_iter();
+            let pair: Vec<Value> = pair.chain([text("B")]).chain(ends()).collect();
+            let single: Vec<Value> = [special(bos), text("A")].into_iter().chain(ends()).collect();
+            let tokens = json!({});
+            json["post_processor"] =
+                json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens});
+        });
+        let notes = run(&folder, "F16").unwrap().notes;
+        assert_eq!(notes.iter().any(|note| note.contains("texts of a pair")), noted, "{end:?} {between:?}: {notes:?}");
+        let (_, gguf) = read(&folder.join("out.gguf"));
+        assert_eq!(gguf.metadata().opt_bool("tokenizer.ggml.add_sep_token").unwrap(), separates, "{end:?} {between:?}");
+    }
+}
+
 /// A model that answers `yes` or `no`: the probability of `yes` among the two.
 #[test]
 fn a_model_that_judges_becomes_a_reranker() {
     for tied in [true, false] {
-        let name = if tied { "qwen3" } else { "mistral" };
-        let source = Source::of(name).edit(|source| {
-            let (yes, no) = ("<|pad|>", "<|im_end|>");
-            let rename = |json: &Value| {
-                let text = json.to_string().replace(yes, "yes").replace(no, "no");
-                serde_json::from_str::<Value>(&text).unwrap()
-            };
-            (source.tokenizer, source.settings) = (rename(&source.tokenizer), rename(&source.settings));
-        });
+        let source = if tied { yes_no("qwen3") } else { untied(yes_no("qwen3")) };
         let folder = source.write(1);
         run(&folder, "F32").unwrap();
         assert!(read(&folder.join("out.gguf")).1.tensor("cls.output.weight").is_none());
-        folder.write("README.md", "Some words.\n\n# Qwen3-Reranker-0.6B\n");
-        run(&folder, "F32").unwrap();
+        folder.write("README.md", README);
+        let notes = run(&folder, "F32").unwrap().notes;
+        assert!(notes.iter().any(|note| note.contains("read as a reranker")), "{notes:?}");
         let model = Arc::new(Model::open(&folder.join("out.gguf")).unwrap());
         let tokenizer = Tokenizer::from_metadata(model.gguf().metadata()).unwrap();
         let pair = tokenizer.pair("what?", "<|im_start|> that").unwrap();

@@ -5,8 +5,8 @@
 //! - [`held`]: the policy, one latent an answer. Tokens are greedy, so an answer is a function of
 //!   problem and latent; the answers of all K latents give the expected reward and its gradient
 //!   exactly, once and for all steps.
-//! - [`regression`]: the same answers, without steps: the latent that is expected to earn most by the
-//!   state.
+//! - [`regression`]: the same answers, without steps: the latent that is expected to earn most by
+//!   the state.
 //! - [`groups`]: each step draws a group of answers to each of some problems, and an answer counts
 //!   as much as it is better than its group. An [`Actor`](groups::Actor) draws and learns:
 //!   - [`latents`]: the policy, a latent for each token or line, with greedy tokens,

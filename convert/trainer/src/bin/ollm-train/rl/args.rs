@@ -89,8 +89,8 @@ pub(crate) enum Start {
     Control,
     /// The plugin's own, which imitates what the text was likely written with
     Imitation,
-    /// Chooses what is expected to earn most, by a ridge regression of the rewards on the state; of
-    /// latents held for the whole answer alone
+    /// Chooses what is expected to earn most, by a ridge regression of the rewards on the state;
+    /// takes two policy units per latent, and latents held for the whole answer
     Regression,
 }
 

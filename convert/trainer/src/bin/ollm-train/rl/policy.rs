@@ -73,7 +73,8 @@ pub(super) fn run(run: &RlRun<'_>, folder: &mut RunFolder) -> Result<()> {
     };
     let Some(tensors) = trained else { return Ok(()) };
     let trained = Loaded { spec: PluginConfig { hold: run.args.hold(), ..plugin.spec.clone() }, tensors };
-    folder.write(&folder.plugin(), &trained.tensors, &file::described(&trained.spec, run.provenance(objective)))?;
+    let training = run.provenance(objective, Some(start));
+    folder.write(&folder.plugin(), &trained.tensors, &file::described(&trained.spec, training))?;
     run.end(compare(run, &plugin, &trained)?, &[folder.plugin()])
 }
 

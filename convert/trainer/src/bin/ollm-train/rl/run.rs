@@ -16,7 +16,7 @@ use ollm_train::rl::task::reinforce;
 use ollm_train::rollout::engine::Plan;
 use ollm_train::rollout::library::Library;
 
-use super::args::RlArgs;
+use super::args::{RlArgs, Start};
 use crate::output::print;
 use crate::prepare::file_names;
 use crate::progress::BarProgress;
@@ -73,10 +73,14 @@ impl RlRun<'_> {
         fields.map(|(key, value)| (key.to_owned(), value)).into()
     }
 
-    /// What the file says of its training.
-    pub(super) fn provenance(&self, objective: &str) -> impl Iterator<Item = (&'static str, String)> {
+    /// What the file says of its training. `start`: where a policy began.
+    pub(super) fn provenance(
+        &self,
+        objective: &str,
+        start: Option<Start>,
+    ) -> impl Iterator<Item = (&'static str, String)> {
         let groups = self.args.drawn().as_ref().map(|groups| ("groups", sorted_json(groups)));
-        let start = self.args.start.and_then(|start| Some(("start", start.to_possible_value()?.get_name().to_owned())));
+        let start = start.and_then(|start| Some(("start", start.to_possible_value()?.get_name().to_owned())));
         let settings = self.args.settings();
         let fields = [
             ("objective", objective.to_owned()),

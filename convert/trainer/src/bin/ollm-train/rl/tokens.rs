@@ -49,7 +49,11 @@ pub(super) fn control(run: &RlRun<'_>, folder: &mut RunFolder) -> Result<()> {
     let identity = [("plugin".to_owned(), format!("{:016x}", deploy::hash(&control, PLUGIN_PREFIX)?))].into();
     let Some(tensors) = run.train(&mut groups(run, &actor)?, identity, folder)? else { return Ok(()) };
     let trained = Loaded { spec: PluginConfig { hold: Hold::Token, ..control.spec.clone() }, tensors };
-    folder.write(&folder.plugin(), &trained.tensors, &file::described(&trained.spec, run.provenance(OBJECTIVE)))?;
+    folder.write(
+        &folder.plugin(),
+        &trained.tensors,
+        &file::described(&trained.spec, run.provenance(OBJECTIVE, None)),
+    )?;
     let row = |name, plugin| run.answered(name, run.library, Some(plugin), &greedy(run, LatentPlan::Fixed(0)));
     let [before, after] = row_names(Learner::Control);
     let rows = vec![row(before, &control)?, row(after, &trained)?];
@@ -83,7 +87,7 @@ pub(super) fn adapters(run: &RlRun<'_>, folder: &mut RunFolder) -> Result<()> {
     let identity = [("rank".to_owned(), lora.rank.to_string())].into();
     let Some(tensors) = run.train(&mut groups(run, &actor)?, identity, folder)? else { return Ok(()) };
     let about = lora.metadata(run.about).into_iter();
-    let training = run.provenance(OBJECTIVE).map(|(key, value)| (format!("training.{key}"), value));
+    let training = run.provenance(OBJECTIVE, None).map(|(key, value)| (format!("training.{key}"), value));
     folder.write(&folder.lora(), &tensors, &about.chain(training).collect())?;
     if folder.ranks().is_root() {
         merged::write(backbone.model(), &lora, &tensors, TensorType::F16, &folder.merged())?;
