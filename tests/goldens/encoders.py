@@ -32,7 +32,8 @@ SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "nu
 GEMMA = {"num_key_value_heads": 2, "head_dim": 16, "query_pre_attn_scalar": 24, "use_bidirectional_attention": True, "sliding_window": 8,
          "layer_types": ["sliding_attention", "full_attention"],
          "rope_parameters": {"full_attention": DEFAULT, "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}}}
-# Full attention in the first and the last layer; a window of 4 positions on either side in those between.
+# Full attention in the first and the last layer; a window of 4 positions on either side in those
+# between.
 MODERN = {"num_hidden_layers": 4, "local_attention": 8,
           "rope_parameters": {"full_attention": DEFAULT, "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}}}
 # Positions are counted from the one behind the padding token.

@@ -222,8 +222,8 @@ pub(crate) struct RerankArgs {
     /// The query
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) query: String,
-    /// A file with the documents, one in each line that is not blank, which are counted from 0; '-',
-    /// and without -f, standard input
+    /// A file with the documents, one in each line that is not blank, which are counted from 0;
+    /// '-', and without -f, standard input
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// The most relevant ones alone, so many

@@ -1,4 +1,5 @@
-//! The `ollm-run` command: generate, chat, serve, score, embed, rerank, tokenize, measure, describe.
+//! The `ollm-run` command: generate, chat, serve, score, embed, rerank, tokenize, measure,
+//! describe.
 
 mod args;
 mod bench;

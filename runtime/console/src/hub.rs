@@ -106,8 +106,8 @@ fn is_safe(name: &str) -> bool {
     !name.contains(char::is_control) && name.split('/').all(is_part)
 }
 
-/// Whether the folder of a model needs this file: it is one of the model itself, or in a folder of a
-/// module behind it or of its chat templates, or says what the model is for.
+/// Whether the folder of a model needs this file: it is one of the model itself, or in a folder of
+/// a module behind it or of its chat templates, or says what the model is for.
 #[cfg(any(feature = "download", test))]
 fn is_part(name: &str) -> bool {
     const ENDS: [&str; 5] = [".json", ".safetensors", ".model", ".txt", ".jinja"];

@@ -111,9 +111,9 @@ impl ChatParser {
         self.advance(true)
     }
 
-    /// As [`ChatParser::finish`], where the answer was cut off: a call that begins and does not end,
-    /// or what may be the beginning of its mark, is left out, and no text. One that was left out is
-    /// told as [`ChatEvent::Malformed`].
+    /// As [`ChatParser::finish`], where the answer was cut off: a call that begins and does not
+    /// end, or what may be the beginning of its mark, is left out, and no text. One that was left
+    /// out is told as [`ChatEvent::Malformed`].
     pub fn finish_cut(&mut self) -> Vec<ChatEvent> {
         let (mut events, begins) = (Vec::new(), self.begins_bare());
         if !self.is_reasoning() {

@@ -82,8 +82,8 @@ impl FamilyKeys<'_> {
         Ok(layers)
     }
 
-    /// The pooling that the file was trained with; `missing` where it says none. Where it says that a
-    /// score is wanted, it is the family's before a head for classification.
+    /// The pooling that the file was trained with; `missing` where it says none. Where it says that
+    /// a score is wanted, it is the family's before a head for classification.
     pub(super) fn pooling(&self, family: Family, missing: Pooling) -> Result<Pooling, ModelError> {
         match self.opt_u32(POOLING)? {
             None => Ok(missing),

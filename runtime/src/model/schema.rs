@@ -36,8 +36,8 @@ impl TensorSpec {
             && !matches!(self.name.role, Role::ConvolutionKernel | Role::DeltaKernel)
     }
 
-    /// Whether it is a small table whose values stay as they are, and no matrix of a matmul: vectors
-    /// that are added to embeddings, norms of single heads, or coefficients of AltUp.
+    /// Whether it is a small table whose values stay as they are, and no matrix of a matmul:
+    /// vectors that are added to embeddings, norms of single heads, or coefficients of AltUp.
     pub(super) fn is_table(&self) -> bool {
         matches!(
             self.name.role,

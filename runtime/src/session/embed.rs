@@ -53,8 +53,8 @@ impl Session {
         Ok(embedding)
     }
 
-    /// The logits that the model's head for classification gives the labels of a pair of texts, or of
-    /// a text that is all of the first segment: `[labels]`. The session holds afterwards what it
+    /// The logits that the model's head for classification gives the labels of a pair of texts, or
+    /// of a text that is all of the first segment: `[labels]`. The session holds afterwards what it
     /// holds after [`Session::embed`].
     ///
     /// # Errors

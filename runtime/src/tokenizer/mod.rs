@@ -279,8 +279,8 @@ impl Tokenizer {
     }
 
     /// The tokens of a query and a document, as the model's file wants them: in its template
-    /// `rerank`, which is all of the text, or with its special tokens around and between them. The texts of special tokens in
-    /// either are text like any other.
+    /// `rerank`, which is all of the text, or with its special tokens around and between them. The
+    /// texts of special tokens in either are text like any other.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].

@@ -10,8 +10,8 @@ use crate::gguf::Metadata;
 pub struct TextPair {
     /// Those of both, with what the file wants around and between them.
     pub tokens: Vec<u32>,
-    /// The first token of the second segment, of models whose tokens belong to segments: that of the
-    /// document. Beyond all tokens there is none.
+    /// The first token of the second segment, of models whose tokens belong to segments: that of
+    /// the document. Beyond all tokens there is none.
     pub second: usize,
 }
 
@@ -29,8 +29,8 @@ const PLACES: [&str; 2] = ["{query}", "{document}"];
 
 impl PairRule {
     /// Reads the keys. Behind the first text is what ends a text (`last`), and a separator where
-    /// `tokenizer.ggml.add_sep_token` says so. Texts of unigrams (XLM-RoBERTa) have it where a file,
-    /// as the first ones, does not say.
+    /// `tokenizer.ggml.add_sep_token` says so. Texts of unigrams (XLM-RoBERTa) have it where a
+    /// file, as the first ones, does not say.
     pub(super) fn read(metadata: &Metadata, last: Option<u32>, separator: Option<u32>) -> Result<Self, TokenizerError> {
         let template = metadata.opt_str("tokenizer.chat_template.rerank")?.map(str::to_owned);
         let lacks = |place: &&str| template.as_ref().is_some_and(|template| !template.contains(place));

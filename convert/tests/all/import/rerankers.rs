@@ -59,7 +59,8 @@ fn logits_of_pairs_are_those_of_transformers() {
                 assert!(off < 2e-3, "{name} {isa:?}: {got:?}, not {want:?}");
                 let got: Vec<u32> = got.into_iter().map(f32::to_bits).collect();
                 assert_eq!(*bits.get_or_insert_with(|| got.clone()), got, "{name} {isa:?} {threads}");
-                // One label is a score; of two it is the probability of `yes`, of three of the first.
+                // One label is a score; of two it is the probability of `yes`, of three of the
+                // first.
                 let rank = session.rank(&tokens).unwrap();
                 let exp = |i: usize| want[i].exp() / want.iter().map(|x| x.exp()).sum::<f32>();
                 let score = if want.len() == 1 { want[0] } else { exp(usize::from(want.len() == 2)) };

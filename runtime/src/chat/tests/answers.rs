@@ -27,7 +27,8 @@ fn parse(format: ChatFormat, open: bool, pieces: &[&str]) -> Vec<ChatEvent> {
     })
 }
 
-/// A call that the end of an answer cuts off leaves no text, wherever that is; a whole one is a call.
+/// A call that the end of an answer cuts off leaves no text, wherever that is; a whole one is a
+/// call.
 #[test]
 fn a_call_that_is_cut_off_is_left_out() {
     let call = "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>";

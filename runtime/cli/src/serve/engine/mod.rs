@@ -249,7 +249,8 @@ impl Scheduler {
     }
 
     /// Gives the prompts that are on their way in their next tokens, as many as a pass may take;
-    /// those are to be computed. And how many tokens that are. What follows a prompt that is in already begins.
+    /// those are to be computed. And how many tokens that are. What follows a prompt that is in
+    /// already begins.
     fn next_pieces(&mut self) -> (Vec<Prompted>, usize) {
         let most = self.pace.room(self.running.iter().any(Running::is_ready));
         let mut room = most;
