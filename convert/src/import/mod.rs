@@ -100,17 +100,17 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
     if is_qwen3_reranker && config.classifier.is_none() {
         config.classifier = Some(HfClassifier::from_yes_no_head(tokenizer.json(), config.vocab)?);
     }
-    let is_joined_otherwise = config.classifier.is_some() && !is_qwen3_reranker && tokenizer.joins_otherwise();
+    let is_joined_otherwise = config.classifier.is_some() && tokenizer.joins_otherwise();
     let wanted = tensors::wanted(&config, &names, |name| checkpoint.has_matrix(name))?;
     let sources = checkpoint.sources(wanted, &quantization, |name| tensors::is_ignored(&config, &names, name))?;
     let (mut tokenizer, mut notes) = tokenizer.keys(config.vocab)?;
+    let has_prompt = tokenizer.iter().any(|(key, _)| key == classifier::PROMPT_KEY);
     if is_qwen3_reranker {
         notes.push("README.md says that this is a Qwen 3 Reranker: read as a reranker".to_owned());
-        if tokenizer.iter().all(|(key, _)| key != classifier::PROMPT_KEY) {
+        if !has_prompt {
             tokenizer.push((classifier::PROMPT_KEY.to_owned(), classifier::QWEN3_PROMPT.into()));
         }
-    }
-    if is_joined_otherwise {
+    } else if is_joined_otherwise && !has_prompt {
         notes.push("GGUF has no key for what tokenizer.json puts between the texts of a pair: ranks differ".to_owned());
     }
     let mut writer = Writer::new();

@@ -220,7 +220,7 @@ impl TokenizerFiles {
                 Some(match (between.as_slice(), end) {
                     ([], None) => Joint::Nothing,
                     ([first], Some(end)) if *first == end => Joint::End,
-                    ([first, second], Some(end)) if *first == end && self.is_separator(second) => {
+                    ([first, second], Some(end)) if *first == end && self.is_separator(second, end) => {
                         Joint::EndAndSeparator
                     }
                     _ => Joint::Other,
@@ -229,9 +229,10 @@ impl TokenizerFiles {
         })
     }
 
-    /// Whether this token is the one that the settings call so, if they call any.
-    fn is_separator(&self, token: &Value) -> bool {
-        self.settings.get("sep_token").is_none_or(|separator| separator == token || separator["content"] == *token)
+    /// Whether this token is the separator: that of the settings, else what ends a text.
+    fn is_separator(&self, token: &Value, end: &Value) -> bool {
+        let separator = self.settings.get("sep_token");
+        separator.map_or(token == end, |separator| separator == token || separator["content"] == *token)
     }
 
     /// The steps of the post-processor.

@@ -153,11 +153,13 @@ fn a_pair_that_gguf_does_not_know_is_noted() {
         (None, vec![bos], true, None),
         (None, vec![], false, None),
         (Some(eos), vec![eos], false, Some(false)),
-        (Some(eos), vec![eos, bos], false, Some(true)),
+        (Some(eos), vec![eos, eos], false, Some(true)),
+        (Some(eos), vec![eos, bos], true, None),
         (Some(eos), vec![bos], true, None),
         (Some(eos), vec![], true, None),
     ] {
         let folder = copied("rerankers/qwen3");
+        let _ = std::fs::remove_dir_all(folder.join("additional_chat_templates"));
         edit(&folder, "tokenizer.json", |json| {
             let pair = [special(bos), text("A")].into_iter().chain(between.iter().map(|id| special(id)));
             let ends = || end.map(special).into_iter();
