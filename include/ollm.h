@@ -1645,10 +1645,10 @@ ollm_status ollm_session_embed(ollm_session *session,
                                size_t capacity,
                                size_t *length);
 
-/// How relevant a document is to a query, as a reranker scores the pair: the logit of a model with one
-/// label, of one with several the probability of the label `yes`, or of the first. The session forgets
-/// what it held, and holds the tokens of the pair afterwards; none, if the model has bidirectional
-/// attention. The texts of special tokens are text here.
+/// How relevant a document is to a query, as a reranker scores the pair: the logit of a model with
+/// one label, of one with several the probability of the label `yes`, or of the first. The session
+/// forgets what it held, and holds the tokens of the pair afterwards; none, if the model has
+/// bidirectional attention. The texts of special tokens are text here.
 ///
 /// Statuses: as `ollm_session_feed_text`; `OLLM_UNSUPPORTED` if the model has no head for
 /// classification. Since 0.1.0.

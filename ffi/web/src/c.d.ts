@@ -1562,10 +1562,10 @@ export interface Functions {
    */
   ollm_session_embed(session: number, tokens: number, count: number, pooling: number, normalized: number, embedding: number, capacity: number, length: number): number;
   /**
-   * How relevant a document is to a query, as a reranker scores the pair: the logit of a model with one
-   * label, of one with several the probability of the label `yes`, or of the first. The session forgets
-   * what it held, and holds the tokens of the pair afterwards; none, if the model has bidirectional
-   * attention. The texts of special tokens are text here.
+   * How relevant a document is to a query, as a reranker scores the pair: the logit of a model with
+   * one label, of one with several the probability of the label `yes`, or of the first. The session
+   * forgets what it held, and holds the tokens of the pair afterwards; none, if the model has
+   * bidirectional attention. The texts of special tokens are text here.
    *
    * Statuses: as `ollm_session_feed_text`; `OLLM_UNSUPPORTED` if the model has no head for
    * classification. Since 0.1.0.

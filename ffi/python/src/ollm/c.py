@@ -2236,10 +2236,10 @@ ollm_session_rank = _function(
     "ollm_session_rank",
     c_int32,
     [c_void_p, c_char_p, c_size_t, c_char_p, c_size_t, POINTER(c_float)],
-    r"""How relevant a document is to a query, as a reranker scores the pair: the logit of a model with one
-label, of one with several the probability of the label `yes`, or of the first. The session forgets
-what it held, and holds the tokens of the pair afterwards; none, if the model has bidirectional
-attention. The texts of special tokens are text here.
+    r"""How relevant a document is to a query, as a reranker scores the pair: the logit of a model with
+one label, of one with several the probability of the label `yes`, or of the first. The session
+forgets what it held, and holds the tokens of the pair afterwards; none, if the model has
+bidirectional attention. The texts of special tokens are text here.
 
 Statuses: as `ollm_session_feed_text`; `OLLM_UNSUPPORTED` if the model has no head for
 classification. Since 0.1.0.
