@@ -22,6 +22,6 @@ int main(int argc, char **argv) {
     OK(ollm_session_position(session, &position));
     CHECK(position == 0);
     OK(ollm_session_free(&session));
-    OK(ollm_model_free(&model));
+    OK(ollm_model_release(&model));
     return 0;
 }

@@ -174,12 +174,18 @@ fn json_schemas() {
     check(r#"{"type": "integer", "minimum": 3, "exclusiveMaximum": 12}"#, &["3", "11"], &["2", "12", "3.5", "03"]);
     check(
         r#"{"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"], "additionalProperties": false}"#,
+        &["{\"a\": 1}"],
+        &["{}", "{\"a\": 2}", "{\"b\": 1}", "{\"a\":1}", "{ \"a\": 1}"],
+    );
+    check(
+        r#"{"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"], "additionalProperties": false,
+            "x-guidance": {"whitespace_flexible": true}}"#,
         &["{\"a\":1}", "{ \"a\": 1 }", "{\n  \"a\":\n1}"],
         &["{}", "{\"a\":2}", "{\"b\":1}", "{  \"a\":1}"],
     );
     check(
         r##"{"$ref": "#/$defs/list", "$defs": {"list": {"type": "array", "items": {"$ref": "#/$defs/list"}}}}"##,
-        &["[]", "[[],[[]]]"],
+        &["[]", "[[], [[]]]"],
         &["[1]", "["],
     );
 }
