@@ -132,10 +132,10 @@ fn a_client_that_goes_away_is_cancelled() {
     }
 }
 
-/// Waits until the one answer on its way is ended. Whether the batch or the connection notices that
+/// Waits until an answer on its way is ended. Whether the batch or the connection notices that
 /// its client takes nothing is a matter of time.
 fn wait_until_ended(server: &Server) {
-    server.wait_for("ollm_cancelled_total", |count| count + server.metric("ollm_timed_out_total") == 1);
+    server.wait_for("ollm_cancelled_total", |count| count + server.metric("ollm_timed_out_total") > 0);
 }
 
 #[test]
