@@ -1,5 +1,5 @@
-/* A reranker scores pairs of texts, and holds none of them. usage: rank MODEL SCORE: that of the query "who" and the
-   document "the pilgrims" */
+/* A reranker scores pairs of texts, and holds none of them. usage: rank MODEL SCORE: that of the
+   query "who" and the document "the pilgrims" */
 
 #include "check.h"
 
@@ -8,12 +8,14 @@
 
 int main(int argc, char **argv) {
     ollm_model *model;
-    ollm_session *session;
+    ollm_session *session = NULL;
+    ollm_session_options options = ollm_session_options_init();
     float score = 0, again = 0, other = 0;
     size_t position = 1;
     CHECK(argc == 3);
     model = load_model(argv[1]);
-    session = new_session(model, NULL, 64);
+    options.context = 64;
+    OK(ollm_session_new(model, NULL, &options, &session));
     OK(ollm_session_rank(session, "who", 3, "the pilgrims", 12, &score));
     CHECK(fabs(score - atof(argv[2])) < 1e-5);
     OK(ollm_session_rank(session, "who", 3, "of", 2, &other));
