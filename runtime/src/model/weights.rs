@@ -10,7 +10,7 @@ use super::tensor::Tensor;
 pub struct Layer {
     /// How it predicts and corrects the streams of AltUp, if there are such.
     pub altup: Option<AltUpLayer>,
-    /// What mixes tokens, as the layer's [`LayerKind`] says.
+    /// What mixes tokens, as the layer's [`LayerKind`](super::LayerKind) says.
     pub mixer: Mixer,
     /// The low-rank residual of that, if the family has it.
     pub laurel: Option<Laurel>,
@@ -22,15 +22,15 @@ pub struct Layer {
     pub scale: Option<f32>,
 }
 
-/// The weights of what mixes tokens: a variant for each [`LayerKind`].
+/// The weights of what mixes tokens: a variant for each [`LayerKind`](super::LayerKind).
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "a model has few layers")]
 pub enum Mixer {
-    /// [`LayerKind::Attention`]
+    /// [`LayerKind::Attention`](super::LayerKind::Attention)
     Attention(Attention),
-    /// [`LayerKind::ShortConvolution`]
+    /// [`LayerKind::ShortConvolution`](super::LayerKind::ShortConvolution)
     ShortConvolution(ShortConvolution),
-    /// [`LayerKind::GatedDeltaNet`]
+    /// [`LayerKind::GatedDeltaNet`](super::LayerKind::GatedDeltaNet)
     DeltaNet(DeltaNet),
 }
 
