@@ -4,22 +4,20 @@ use ollm_runtime::gguf::{Metadata, Value};
 use ollm_runtime::model::{Family, NormKind, Role, RopeLayers};
 
 use super::architecture::{
-    Architecture, Defaults, Fusion, HeadKind, LOGIT_SCALE, QUERY_SCALAR, RecurrentKeys, ScaleKeys, WindowRule,
+    Architecture, Defaults, Fusion, HeadKind, LOGIT_SCALE, QUERY_SCALAR, RecurrentKeys, ScaleKeys,
 };
 use super::classifier::HfClassifier;
 use super::dense::Dense;
 use super::document::Document;
-use super::error::ImportError;
 use super::experts::HfExperts;
 use super::layer_shapes::LayerShapes;
 use super::metadata::MetadataPairs;
 use super::recurrent::{HfRecurrent, adjusted_ffn};
 use super::rope::Ropes;
+use super::text_config::TextConfig;
+use super::window::{Window, but_each};
 use crate::quantize::{RowGroups, Rows};
 use crate::{ConvertError, Result};
-
-const WINDOW_KEY: &str = "attention.sliding_window";
-const PATTERN_KEY: &str = "attention.sliding_window_pattern";
 
 /// The shape of a model.
 #[allow(clippy::struct_excessive_bools, reason = "what models have does not depend on what else they have")]
@@ -80,67 +78,6 @@ pub(super) struct HfConfig {
     query_scalar: Option<f64>,
     attention_cap: Option<f64>,
     logit_cap: Option<f64>,
-}
-
-/// The sliding window, and which layers have it.
-struct Window {
-    positions: usize,
-    sliding: Vec<bool>,
-}
-
-/// The configuration of the text model, whole or a part of that of a multimodal one.
-pub(super) struct TextConfig {
-    architecture: &'static Architecture,
-    head: HeadKind,
-    json: Document,
-    is_part: bool,
-    /// What was guessed.
-    note: Option<String>,
-}
-
-impl TextConfig {
-    /// Finds it in `config.json`.
-    pub(super) fn find(json: &Document) -> Result<Self> {
-        let names = json.opt_list("architectures")?.map_or(&[][..], Vec::as_slice);
-        let model_type = json.opt_str("model_type")?.unwrap_or_default();
-        let whole = |architecture, head, note| Self { architecture, head, json: json.clone(), is_part: false, note };
-        let name = match names {
-            [] if model_type.is_empty() => return Err(json.missing("architectures").into()),
-            [] => None,
-            [name] => Some(name.as_str().unwrap_or_default()),
-            _ => return Err(json.bad("architectures", "a list of one name").into()),
-        };
-        let is_true = |key: &str| json.value.get(key) == Some(&true.into());
-        let found = name.and_then(|name| Architecture::named(name, is_true));
-        // Of a multimodal model without its head, or with another, the class tells the head alone.
-        let other_head = found.map(|(_, head)| head).filter(|&head| head != HeadKind::Own);
-        let is_outer = other_head.is_some() && json.get("text_config").is_some();
-        if let Some((architecture, head)) = found.filter(|_| !is_outer) {
-            return Ok(whole(architecture, head, None));
-        }
-        // As transformers' AutoConfig does it.
-        let known = Architecture::of_type(model_type).filter(|known| known.name.is_some());
-        if let Some(known) = known.filter(|_| json.get("text_config").is_none()) {
-            let class =
-                name.map_or_else(|| "no class".to_owned(), |name| format!("the class {name:?}, which is not known"));
-            let known_as = known.name.unwrap_or_default();
-            let note = format!("config.json names {class}: read as {known_as}, by its model_type {model_type:?}");
-            return Ok(whole(known, HeadKind::Own, Some(note)));
-        }
-        let name = name.unwrap_or(model_type);
-        let unknown = || ImportError::UnknownArchitecture { path: json.path.clone(), name: name.to_owned() };
-        let implied = Architecture::text_of(model_type);
-        let (text, architecture) = match json.part("text_config")? {
-            Some(text) => {
-                let architecture = text.opt_str("model_type")?.map_or(implied, Architecture::of_type);
-                (text, architecture)
-            }
-            // Old files have the keys of the text model beside the others.
-            None => (json.clone(), implied),
-        };
-        let (architecture, head) = (architecture.ok_or_else(unknown)?, other_head.unwrap_or(HeadKind::Own));
-        Ok(Self { architecture, head, json: text, is_part: true, note: None })
-    }
 }
 
 impl HfConfig {
@@ -543,94 +480,4 @@ fn scales(json: &Document, keys: ScaleKeys, layers: usize, hidden: usize) -> Res
         ],
         ScaleKeys::Logits => vec![(logits, json.opt_positive("logit_scale")?.unwrap_or(LOGIT_SCALE))],
     })
-}
-
-impl Window {
-    fn read(
-        json: &Document,
-        architecture: &Architecture,
-        layers: usize,
-        ropes: Option<&[bool]>,
-    ) -> Result<Option<Self>> {
-        let mut sliding = match architecture.window {
-            WindowRule::Never => return Ok(None),
-            WindowRule::Optional { .. } | WindowRule::WithoutRope
-                if !json.opt_bool("use_sliding_window")?.unwrap_or(false) =>
-            {
-                return Ok(None);
-            }
-            WindowRule::Always => vec![true; layers],
-            WindowRule::WithoutRope => match json.opt_list("layer_types")? {
-                Some(kinds) => by_type(json, kinds, layers)?,
-                None => (0..layers).map(|layer| ropes.is_some_and(|ropes| !ropes[layer])).collect(),
-            },
-            WindowRule::Optional { first } => {
-                if let Some(kinds) = json.opt_list("layer_types")? {
-                    by_type(json, kinds, layers)?
-                } else {
-                    let first = json.opt_count("max_window_layers")?.unwrap_or(first);
-                    (0..layers).map(|layer| layer >= first).collect()
-                }
-            }
-            WindowRule::Interleaved { every, read } => {
-                if let Some(kinds) = json.opt_list("layer_types")? {
-                    by_type(json, kinds, layers)?
-                } else {
-                    let given = json.opt_size_if(read, "sliding_window_pattern")?;
-                    (0..layers).map(|layer| but_each(layer, given.unwrap_or(every))).collect()
-                }
-            }
-            WindowRule::AfterFirst { every } => {
-                if let Some(kinds) = json.opt_list("layer_types")? {
-                    by_type(json, kinds, layers)?
-                } else {
-                    let every = json.opt_size("global_attn_every_n_layers")?.unwrap_or(every);
-                    (0..layers).map(|layer| layer % every != 0).collect()
-                }
-            }
-        };
-        let ends_full = architecture.layer_shapes.is_some_and(|keys| keys.own_heads);
-        if let Some(last) = sliding.last_mut().filter(|_| ends_full) {
-            // As its configuration has it, whatever it says.
-            *last = false;
-        }
-        let missing = architecture.defaults.window.filter(|_| !json.is_null("sliding_window"));
-        let positions = json.opt_positions("sliding_window")?.or(missing);
-        Ok(positions.filter(|_| sliding.contains(&true)).map(|positions| Self { positions, sliding }))
-    }
-
-    /// With each layer in a list.
-    fn list(&self) -> Vec<(&'static str, Value)> {
-        vec![(WINDOW_KEY, Value::U32(self.positions as u32)), (PATTERN_KEY, self.sliding.clone().into())]
-    }
-
-    /// What the family does not say.
-    fn keys(&self, family: &Family) -> Vec<(&'static str, Value)> {
-        let repeats = |every: usize| (0..self.sliding.len()).all(|i| self.sliding[i] == family.slides(i, every));
-        let mut keys = vec![(WINDOW_KEY, Value::U32(self.positions as u32))];
-        if !repeats(family.full_attention_interval) {
-            let period = (1..=self.sliding.len()).find(|&every| repeats(every));
-            let pattern = period.map_or_else(|| self.sliding.clone().into(), |every| Value::U32(every as u32));
-            keys.push((PATTERN_KEY, pattern));
-        }
-        keys
-    }
-}
-
-/// Whether a layer is not a so-many-th; 0: none is.
-fn but_each(layer: usize, every: usize) -> bool {
-    every == 0 || layer % every != every - 1
-}
-
-fn by_type(json: &Document, kinds: &[serde_json::Value], layers: usize) -> Result<Vec<bool>> {
-    const KEY: &str = "layer_types";
-    if kinds.len() != layers {
-        return Err(json.bad(KEY, "a list of num_hidden_layers").into());
-    }
-    let local = |kind: &serde_json::Value| match kind.as_str() {
-        Some("sliding_attention") => Ok(true),
-        Some("full_attention") => Ok(false),
-        _ => Err(json.unsupported(KEY, "sliding_attention, full_attention").into()),
-    };
-    kinds.iter().map(local).collect()
 }

@@ -2,7 +2,7 @@
 //!
 //! | file of the folder | what is taken from it |
 //! |---|---|
-//! | `config.json` | the shape: `config` |
+//! | `config.json` | the shape: `config`, `text_config`, `window`, `rope`, `experts` |
 //! | `model.safetensors`, or `model.safetensors.index.json` and the files that it names | the weights: `checkpoint`, `tensors` |
 //! | `tokenizer.json` | the vocabulary, and itself where lists do not do what it does: `tokenizer`, `vocabulary`, `behaviour` |
 //! | `tokenizer.model`, `added_tokens.json` | the vocabulary where there is no `tokenizer.json`: `sentencepiece` |
@@ -37,8 +37,10 @@ mod rope;
 mod sentencepiece;
 mod templates;
 mod tensors;
+mod text_config;
 mod tokenizer;
 mod vocabulary;
+mod window;
 mod wire;
 
 use std::io;

@@ -1,13 +1,11 @@
-//! The command line: every flag, its meaning, its range.
+//! What the command line has: every flag, its meaning, its range.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::RangedU64ValueParser;
-use clap::error::ErrorKind;
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use ollm_console::hub;
 use ollm_runtime::branches::{AnswerRule, Expansion, Score, Strategy, Until, Weight};
 use ollm_runtime::cpu::MAX_THREADS;
@@ -511,42 +509,6 @@ pub(crate) struct ShowArgs {
     pub(crate) show_options: Option<usize>,
 }
 
-impl Cli {
-    /// That alternatives of tokens are asked for where nothing shows them.
-    fn without_json(&self) -> Option<String> {
-        let logprobs = match &self.command {
-            None if self.generate.trace.is_none() => self.generate.sample.logprobs,
-            Some(Command::Chat(args)) => args.sample.logprobs,
-            _ => 0,
-        };
-        (logprobs > 0 && !self.machine.json).then(|| "'--logprobs' has no effect without '--json'".to_owned())
-    }
-
-    /// That a temperature is given for latents that are not sampled.
-    fn without_sampling(&self) -> Option<String> {
-        let select = match &self.command {
-            None => &self.generate.select,
-            Some(Command::Chat(args)) => &args.select,
-            Some(Command::Search(args)) => &args.select,
-            Some(Command::Score(args)) => &args.select,
-            Some(Command::Bench(args)) => &args.select,
-            #[cfg(feature = "serve")]
-            Some(Command::Serve(_)) => return None,
-            Some(
-                Command::Suggest(_)
-                | Command::Embed(_)
-                | Command::Rerank(_)
-                | Command::Tokenize(_)
-                | Command::Info(_)
-                | Command::Manual(_),
-            ) => return None,
-        };
-        let samples = matches!(select.latent, Some(LatentMode::Sample { .. }));
-        let given = select.latent_temperature.is_some();
-        (given && !samples).then(|| "'--latent-temperature' has no effect without '--latent sample'".to_owned())
-    }
-}
-
 impl SelectArgs {
     /// The mode, where one is asked for.
     pub(crate) fn mode(&self) -> Option<LatentMode> {
@@ -559,110 +521,5 @@ impl SelectArgs {
     /// The flag that asks for latents, if one does.
     pub(crate) fn flag(&self) -> Option<&'static str> {
         self.latent.as_ref().map(|_| "--latent").or(self.hold.map(|_| "--hold"))
-    }
-}
-
-/// Reads the command line; ends the process for `--help`, `--version`, and with exit code 2 for
-/// wrong usage.
-pub(crate) fn parse() -> Cli {
-    let matches = Cli::command().get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let refused = misplaced(&matches).or_else(|| without_effect(&matches));
-    let refused = refused.or_else(|| cli.without_sampling()).or_else(|| cli.without_json());
-    if let Some(message) = refused {
-        Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
-    }
-    cli
-}
-
-fn is_given(matches: &ArgMatches, id: &str) -> bool {
-    matches.value_source(id) == Some(ValueSource::CommandLine)
-}
-
-/// That a flag that all commands know has no effect in this one.
-fn without_effect(matches: &ArgMatches) -> Option<String> {
-    const RUN: [&str; 12] = [
-        "draft",
-        "prompt_cache",
-        "prompt_cache_limit",
-        "plugin",
-        "lora",
-        "copy",
-        "threads",
-        "prefill_threads",
-        "context",
-        "context_shift",
-        "keep",
-        "kv_type",
-    ];
-    const CACHE: [&str; 2] = ["prompt_cache", "prompt_cache_limit"];
-    let (name, own) = matches.subcommand()?;
-    let unused: &[&[&str]] = match name {
-        "manual" => &[&RUN, &["model", "json", "verbose"]],
-        "tokenize" | "info" => &[&RUN, &["verbose"]],
-        "embed" | "rerank" => &[&["context_shift", "keep", "verbose", "draft", "plugin"], &CACHE],
-        "score" => &[&["context_shift", "keep", "verbose", "draft"], &CACHE],
-        "bench" => &[&["verbose"], &CACHE],
-        "serve" => &[&["context_shift", "keep", "draft", "verbose"], &CACHE],
-        "chat" if is_given(own, "strategy") => &[&["draft"]],
-        "search" => &[&["context_shift", "keep", "draft", "logprobs"]],
-        "suggest" => &[&["context_shift", "keep", "draft"]],
-        _ => &[],
-    };
-    let flag = unused.iter().copied().flatten().find(|id| is_given(own, id))?;
-    Some(format!("'--{}' has no effect in '{name}'", flag.replace('_', "-")))
-}
-
-/// That a flag of generation stands in front of a command, where it would have no effect.
-fn misplaced(matches: &ArgMatches) -> Option<String> {
-    matches.subcommand_name()?;
-    let command = Cli::command();
-    let mut flags = command.get_arguments().filter(|arg| !arg.is_global_set());
-    let flag = flags.find(|arg| is_given(matches, arg.get_id().as_str()))?.get_long()?;
-    Some(format!("'--{flag}' belongs behind the command, if to it at all: see --help"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_definition_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn the_model_may_stand_on_either_side_of_a_command() {
-        for line in ["ollm-run -m a score -f b --json", "ollm-run score -f b -m a --json"] {
-            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
-            assert!(cli.machine.json && cli.machine.model.is_some());
-            assert!(matches!(cli.command, Some(Command::Score(_))));
-        }
-    }
-
-    #[test]
-    fn options_are_shown_three_deep_unless_told() {
-        let shown = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap().generate.show.show_options;
-        assert_eq!(shown("ollm-run -m a --show-options -p x"), Some(3));
-        assert_eq!(shown("ollm-run -m a --show-options=5"), Some(5));
-        assert_eq!(shown("ollm-run -m a"), None);
-    }
-
-    #[test]
-    fn values_out_of_range_are_wrong_usage() {
-        let lines = [
-            "-n 0",
-            "-n -1",
-            "--show-options=0",
-            "--hold word",
-            "--latent best",
-            "--keep 3",
-            "--temperature x",
-            "bench -r 0",
-            "-t 5000",
-        ];
-        for line in lines {
-            assert!(Cli::try_parse_from(["ollm-run"].into_iter().chain(line.split(' '))).is_err(), "{line}");
-        }
     }
 }

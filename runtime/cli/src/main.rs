@@ -6,6 +6,7 @@ mod bench;
 mod bus_error;
 mod chat;
 mod chat_input;
+mod command_line;
 mod constrain;
 mod conversation;
 mod embed;
@@ -38,7 +39,7 @@ use args::{Cli, Command};
 use failure::Result;
 
 fn main() -> ExitCode {
-    match run(args::parse()) {
+    match run(command_line::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output::complain(&failure);

@@ -3,16 +3,17 @@
 use std::io;
 use std::path::Path;
 
-use clap::{Command, CommandFactory as _, ValueEnum as _};
+use clap::{Command, ValueEnum as _};
 use clap_complete::Shell;
 use ollm_runtime::Error;
 
-use crate::args::{Cli, ManualArgs};
+use crate::args::ManualArgs;
+use crate::command_line;
 use crate::failure::Result;
 
 pub(crate) fn run(args: &ManualArgs) -> Result<()> {
     let io = |source| Error::Io { path: args.folder.clone(), source };
-    Ok(write(Cli::command(), &args.folder).map_err(io)?)
+    Ok(write(command_line::command(), &args.folder).map_err(io)?)
 }
 
 /// Writes into `folder` the man page of the command and of each of its subcommands, and completions

@@ -43,6 +43,7 @@ mod repr;
 mod source;
 mod template;
 mod tools;
+mod words;
 
 pub use call_grammar::CallGrammar;
 pub(crate) use calls::numbered_id;

@@ -3,6 +3,7 @@
 //! streams are predicted by mixing them; what the layer makes of the first prediction corrects all
 //! of them.
 
+use crate::cpu::Isa;
 use crate::memory::OutOfMemory;
 use crate::ops::{Exec, MatmulOp, Matrix, add, add_scaled, for_each_row, matmul, mean_square, scale, soft_cap};
 
@@ -18,7 +19,7 @@ use super::weights::{AltUp, AltUpLayer, Norm};
 const BLOCK: usize = 64;
 
 /// The least mean square that a stream is divided by.
-const LEAST_SQUARE: f32 = 1e-5;
+const MIN_SQUARE: f32 = 1e-5;
 
 /// The streams of the tokens whose embeddings are in [`Scratch::x`]: the first has those, each
 /// other `W_i x`, made as long as x.
@@ -37,7 +38,7 @@ pub(super) fn begin_streams(exec: &mut Exec, model: &Model, weights: &AltUp, s: 
             let (x, projected) = (row(x, i, hidden), row(projected, i, hidden));
             let stream = &mut streams[stream * hidden..][..hidden];
             stream.copy_from_slice(projected);
-            scale(stream, (mean_square(isa, x) / mean_square(isa, projected).max(LEAST_SQUARE)).sqrt());
+            scale(stream, ratio(isa, x, projected));
         });
     }
 }
@@ -54,7 +55,7 @@ pub(super) fn predict<E: From<OutOfMemory>>(
     watch: &mut Watch<'_, E>,
 ) -> Result<(), E> {
     let (hidden, count) = (model.config().hidden, count(model.config()));
-    first_stream(exec, count, hidden, s);
+    load_active_stream(exec, count, hidden, s);
     modalities(exec, model, index, weights, parts, s, watch)?;
     let modalities = &s.gate;
     for_each_row(&exec.pool, &mut s.streams, count * hidden, |i, streams| {
@@ -63,7 +64,7 @@ pub(super) fn predict<E: From<OutOfMemory>>(
         combine(&weights.prediction, row(modalities, i, count), coefficients);
         mix(streams, hidden, coefficients);
     });
-    first_stream(exec, count, hidden, s);
+    load_active_stream(exec, count, hidden, s);
     Ok(())
 }
 
@@ -91,7 +92,7 @@ pub(super) fn correct<E: From<OutOfMemory>>(
             add_scaled(stream, row(innovation, i, hidden), 1.0 + *coefficient);
         }
     });
-    first_stream(exec, count, hidden, s);
+    load_active_stream(exec, count, hidden, s);
     for_each_row(&exec.pool, &mut s.x, hidden, |_, x| {
         for (x, scale) in x.iter_mut().zip(&weights.correction_scale) {
             *x *= scale;
@@ -100,8 +101,8 @@ pub(super) fn correct<E: From<OutOfMemory>>(
     Ok(())
 }
 
-/// Adds the norm of [`Scratch::normed`] to all streams but the first.
-pub(super) fn add_to_others(exec: &Exec, config: &Config, norm: &Norm, s: &mut Scratch) {
+/// Adds the norm of [`Scratch::normed`] to the inactive streams: all but the first.
+pub(super) fn add_to_inactive_streams(exec: &Exec, config: &Config, norm: &Norm, s: &mut Scratch) {
     let (hidden, count) = (config.hidden, count(config));
     normalize(exec, config, norm, &mut s.normed);
     let branch = &s.normed;
@@ -116,7 +117,7 @@ pub(super) fn add_to_others(exec: &Exec, config: &Config, norm: &Norm, s: &mut S
 pub(super) fn sum_streams(exec: &mut Exec, model: &Model, weights: &AltUp, s: &mut Scratch) {
     let (hidden, isa) = (model.config().hidden, exec.isa);
     let count = count(model.config());
-    first_stream(exec, count, hidden, s);
+    load_active_stream(exec, count, hidden, s);
     s.end_mixer();
     for stream in 1..count {
         let streams = &s.streams;
@@ -128,8 +129,7 @@ pub(super) fn sum_streams(exec: &mut Exec, model: &Model, weights: &AltUp, s: &m
         let (streams, projected) = (&s.streams, &s.query);
         for_each_row(&exec.pool, &mut s.x, hidden, |i, x| {
             let (first, projected) = (&row(streams, i, count * hidden)[..hidden], row(projected, i, hidden));
-            let length = (mean_square(isa, first) / mean_square(isa, projected).max(LEAST_SQUARE)).sqrt();
-            add_scaled(x, projected, length);
+            add_scaled(x, projected, ratio(isa, first, projected));
         });
     }
     for_each_row(&exec.pool, &mut s.x, hidden, |_, x| scale(x, 1.0 / count as f32));
@@ -169,10 +169,15 @@ fn projection<'a>(model: &'a Model, stack: &'a Tensor, stream: usize) -> Matrix<
     model.matrix(stack).slice((stream - 1) * hidden..stream * hidden)
 }
 
-/// `x`: the first stream.
-fn first_stream(exec: &Exec, count: usize, hidden: usize, s: &mut Scratch) {
+/// `x`: the active stream, which is the first.
+fn load_active_stream(exec: &Exec, count: usize, hidden: usize, s: &mut Scratch) {
     let streams = &s.streams;
     for_each_row(&exec.pool, &mut s.x, hidden, |i, x| x.copy_from_slice(&row(streams, i, count * hidden)[..hidden]));
+}
+
+/// What makes `other` as long as x.
+fn ratio(isa: Isa, x: &[f32], other: &[f32]) -> f32 {
+    (mean_square(isa, x) / mean_square(isa, other).max(MIN_SQUARE)).sqrt()
 }
 
 fn row(x: &[f32], i: usize, width: usize) -> &[f32] {

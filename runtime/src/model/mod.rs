@@ -6,6 +6,7 @@ mod attention;
 mod bind;
 mod checkpoints;
 mod config;
+mod config_keys;
 mod delta_net;
 mod error;
 mod experts;

@@ -6,7 +6,7 @@ use crate::memory::OutOfMemory;
 use crate::ops::{Exec, MatmulOp, activate_gate, add_scaled, for_each_row, matmul, rms_norm, scale};
 
 use super::Model;
-use super::altup::add_to_others;
+use super::altup::add_to_inactive_streams;
 use super::name::Role;
 use super::pass::{Part, Stage, Watch, add_residual, multiply};
 use super::state::Scratch;
@@ -82,7 +82,7 @@ fn add_input<E: From<OutOfMemory>>(
     watch(Stage::Input { layer: index, role: Role::PerLayerOutput, x: &s.gate })?;
     multiply(exec, model, index, parts, &s.gate, &mut s.quantized, [(&weights.output, &mut s.normed)])?;
     if config.streams.is_some() {
-        add_to_others(exec, config, &weights.post_norm, s);
+        add_to_inactive_streams(exec, config, &weights.post_norm, s);
     } else {
         add_residual(exec, config, Some(&weights.post_norm), &mut s.normed, &mut s.x);
     }

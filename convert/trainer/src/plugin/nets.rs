@@ -347,7 +347,7 @@ mod tests {
         let gate = rows(&get(names::GATE), &n);
         let inner: Vec<f32> = gate.iter().zip(rows(&get(names::UP), &n)).map(|(g, u)| silu(*g) * u).collect();
         let bias = rows(&get(names::OUT), &inner);
-        let DecoderKind::LowRank { rank: r, .. } = spec.decoder else { unreachable!() };
+        let DecoderKind::LowRank { rank: r, .. } = spec.decoder else { panic!("{:?}", spec.decoder) };
         let d = spec.backbone.hidden;
         let down = get(names::DELTA_IN)[z * r * d..(z + 1) * r * d].to_vec();
         let up = get(names::DELTA_OUT)[z * d * r..(z + 1) * d * r].to_vec();

@@ -16,7 +16,7 @@ use crate::plugin::deploy::with;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::names;
 
-/// What is tried as the ridge, for each problem, beside none of the state at all.
+/// What is tried as the ridge, for each problem; and a choice that no state changes.
 const RIDGES: [f64; 8] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
 /// Parts of the problems, each of which is foretold from the others.
 const FOLDS: usize = 5;
@@ -95,9 +95,9 @@ struct Moments {
     deviation: RowDVector<f64>,
     /// The mean of the rewards. `[K]`
     reward: RowDVector<f64>,
-    /// Of standardised states with themselves and with rewards. `[d, d]`, `[d, K]`
+    /// Second moments of standardised states: with themselves, `[d, d]`, and with rewards, `[d, K]`.
     states: DMatrix<f64>,
-    products: DMatrix<f64>,
+    cross: DMatrix<f64>,
 }
 
 impl Moments {
@@ -110,14 +110,14 @@ impl Moments {
             row -= &mean;
             row.component_div_assign(&deviation);
         }
-        let (of_states, products) = (standard.tr_mul(&standard), standard.tr_mul(rewards));
-        Self { count: states.nrows() as f64, mean, deviation, reward, states: of_states, products }
+        let (of_states, cross) = (standard.tr_mul(&standard), standard.tr_mul(rewards));
+        Self { count: states.nrows() as f64, mean, deviation, reward, states: of_states, cross }
     }
 
     /// With this ridge for each problem; none: the state does not count.
     fn expected(&self, ridge: Option<f64>) -> Result<ExpectedRewards> {
-        let Self { count, mean, deviation, reward, states, products } = self;
-        let mut weights = DMatrix::zeros(products.nrows(), products.ncols());
+        let Self { count, mean, deviation, reward, states, cross } = self;
+        let mut weights = DMatrix::zeros(cross.nrows(), cross.ncols());
         if let Some(ridge) = ridge {
             let mut ridged = states.clone();
             for i in 0..ridged.nrows() {
@@ -125,7 +125,7 @@ impl Moments {
             }
             let factors = Cholesky::new(ridged);
             let not_finite = || Error::NonFinite { what: "a regression of rewards".into() };
-            weights = factors.ok_or_else(not_finite)?.solve(products);
+            weights = factors.ok_or_else(not_finite)?.solve(cross);
         }
         for (mut row, deviation) in weights.row_iter_mut().zip(deviation.iter()) {
             row /= *deviation;

@@ -223,8 +223,8 @@ impl Scheduler {
         let mut given: Vec<&mut Session> = fed.iter_mut().map(|prompt| &mut prompt.session).collect();
         let (steps, outcomes) = self.batch.step_with_prefill(&mut turns, &mut given);
         drop(turns);
-        let beside = !ready.is_empty();
-        self.pace.note(start.elapsed(), pieces, beside);
+        let decodes = !ready.is_empty();
+        self.pace.note(start.elapsed(), pieces, decodes);
         let (mut steps, mut tokens) = (steps.into_iter().zip(shown), 0);
         for (one, refused) in ready.iter_mut().zip(refused) {
             let (step, shown) = match refused {

@@ -1,0 +1,61 @@
+//! `config.json`: which architecture it is of, and where its text model is.
+
+use super::architecture::{Architecture, HeadKind};
+use super::document::Document;
+use super::error::ImportError;
+use crate::Result;
+
+/// The configuration of the text model, whole or a part of that of a multimodal one.
+pub(super) struct TextConfig {
+    pub(super) architecture: &'static Architecture,
+    pub(super) head: HeadKind,
+    pub(super) json: Document,
+    pub(super) is_part: bool,
+    /// What was guessed.
+    pub(super) note: Option<String>,
+}
+
+impl TextConfig {
+    /// Finds it in `config.json`.
+    pub(super) fn find(json: &Document) -> Result<Self> {
+        let names = json.opt_list("architectures")?.map_or(&[][..], Vec::as_slice);
+        let model_type = json.opt_str("model_type")?.unwrap_or_default();
+        let whole = |architecture, head, note| Self { architecture, head, json: json.clone(), is_part: false, note };
+        let name = match names {
+            [] if model_type.is_empty() => return Err(json.missing("architectures").into()),
+            [] => None,
+            [name] => Some(name.as_str().unwrap_or_default()),
+            _ => return Err(json.bad("architectures", "a list of one name").into()),
+        };
+        let is_true = |key: &str| json.value.get(key) == Some(&true.into());
+        let found = name.and_then(|name| Architecture::named(name, is_true));
+        // Of a multimodal model without its head, or with another, the class tells the head alone.
+        let other_head = found.map(|(_, head)| head).filter(|&head| head != HeadKind::Own);
+        let is_outer = other_head.is_some() && json.get("text_config").is_some();
+        if let Some((architecture, head)) = found.filter(|_| !is_outer) {
+            return Ok(whole(architecture, head, None));
+        }
+        // As transformers' AutoConfig does it.
+        let known = Architecture::of_type(model_type).filter(|known| known.name.is_some());
+        if let Some(known) = known.filter(|_| json.get("text_config").is_none()) {
+            let class =
+                name.map_or_else(|| "no class".to_owned(), |name| format!("the class {name:?}, which is not known"));
+            let known_as = known.name.unwrap_or_default();
+            let note = format!("config.json names {class}: read as {known_as}, by its model_type {model_type:?}");
+            return Ok(whole(known, HeadKind::Own, Some(note)));
+        }
+        let name = name.unwrap_or(model_type);
+        let unknown = || ImportError::UnknownArchitecture { path: json.path.clone(), name: name.to_owned() };
+        let implied = Architecture::text_of(model_type);
+        let (text, architecture) = match json.part("text_config")? {
+            Some(text) => {
+                let architecture = text.opt_str("model_type")?.map_or(implied, Architecture::of_type);
+                (text, architecture)
+            }
+            // Old files have the keys of the text model beside the others.
+            None => (json.clone(), implied),
+        };
+        let (architecture, head) = (architecture.ok_or_else(unknown)?, other_head.unwrap_or(HeadKind::Own));
+        Ok(Self { architecture, head, json: text, is_part: true, note: None })
+    }
+}
