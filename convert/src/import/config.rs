@@ -15,7 +15,7 @@ use super::metadata::MetadataPairs;
 use super::recurrent::{HfRecurrent, adjusted_ffn};
 use super::rope::Ropes;
 use super::text_config::TextConfig;
-use super::window::{Window, but_each};
+use super::window::{WINDOW_KEY, Window, but_each};
 use crate::quantize::{RowGroups, Rows};
 use crate::{ConvertError, Result};
 

@@ -7,7 +7,7 @@ use super::architecture::{Architecture, WindowRule};
 use super::document::Document;
 use crate::{ConvertError, Result};
 
-const WINDOW_KEY: &str = "attention.sliding_window";
+pub(super) const WINDOW_KEY: &str = "attention.sliding_window";
 const PATTERN_KEY: &str = "attention.sliding_window_pattern";
 
 /// The sliding window, and which layers have it.

@@ -8,7 +8,7 @@ use super::error::ModelError;
 use super::family::{DefaultScales, Family, NormKind, NormPlacement, RecurrentKind, RopeLayers};
 use super::keys::{FamilyKeys, MAX_SIZE};
 use super::layer_kind::LayerKind;
-use super::rope::{self, Rope, RopeKeys};
+use super::rope::{Rope, RopeKeys};
 
 /// What the keys of the rope of sliding layers end with.
 const SLIDING: &str = "_swa";

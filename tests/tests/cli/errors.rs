@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use ollm_tests::{golden, ollm_run};
 
-use crate::{Outcome, json, path, run, run_with, scratch, spawn, tiny, tiny_plugin};
+use crate::{Outcome, path, run, run_with, scratch, spawn, tiny, tiny_plugin};
 
 /// Everything that can be wrong with a command line or its files: the exit code, and what the
 /// message says.

@@ -2,7 +2,6 @@
 
 use ollm_runtime::plugin::Hold;
 use ollm_tests::smollm2;
-use serde_json::Value;
 
 use crate::{OPTIONS, held_plugin_for, json, path, run_with, succeed, tiny, tiny_plugin};
 
