@@ -370,11 +370,11 @@ fn scores_and_embeddings_do_not_depend_on_threads_or_cuts() {
     for pooling in [None, Some(Pooling::Mean), Some(Pooling::Cls), Some(Pooling::Last)] {
         assert_eq!(embedding(1, pooling), embedding(4, pooling));
     }
-    // Others go on behind each batch of tokens.
+    // Others go on between the parts of a long text.
     let options = SessionOptions { context: 2048, ..SessionOptions::default() };
     let mut calls = 0;
     session(&options).embed_watched(&tokens, Some(Pooling::Mean), true, &mut || calls += 1).unwrap();
-    assert_eq!(calls, tokens.len().div_ceil(ollm_runtime::model::BATCH));
+    assert!(calls >= tokens.len().div_ceil(ollm_runtime::model::BATCH), "{calls}");
 }
 
 #[test]

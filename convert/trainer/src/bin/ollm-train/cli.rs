@@ -186,7 +186,6 @@ mod tests {
             "rl --tokens",
             "rl --slots",
             "rl --problems",
-            "rl --steps",
             "value --width",
             "value --epochs",
             "accuracy --samples",
