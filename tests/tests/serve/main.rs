@@ -105,7 +105,7 @@ fn each_text_of_sixteen_clients_is_that_of_a_request_alone() {
             });
         }
     });
-    assert_eq!(server.metric("ollm_running_sequences"), 0);
+    server.wait_for("ollm_running_sequences", |count| count == 0);
     assert!(server.metric("ollm_reused_tokens_total") > 0);
     let (generated, passes) = (server.metric("ollm_generated_tokens_total"), server.metric("ollm_decode_passes_total"));
     assert!(passes < generated, "{passes} passes for {generated} tokens: nothing was batched");
