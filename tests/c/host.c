@@ -207,14 +207,14 @@ static void a_child_computes_alone_and_frees(void) {
 
 /* As much as the header says is enough for every call. */
 static void *with_little_stack(void *user) {
-    static uint32_t text[200];
+    static uint32_t text[96];
     ollm_session *session = new_session(model, plugin, 256), *fork = NULL;
     ollm_branches *branches = NULL;
     ollm_found found;
     ollm_option_set *set = NULL;
     ollm_suggestions *suggestions = NULL;
     ollm_run_options run = ollm_run_options_init();
-    int32_t latents[200];
+    int32_t latents[COUNT(text)];
     uint32_t tokens[4];
     size_t length = 0, i;
     char *json = malloc(1 << 16);

@@ -141,7 +141,7 @@ int main(int argc, char **argv) {
     for (i = 1; i < argc; i += i == 1 ? 2 : 1) {
         model = load_model(argv[i]);
         long_texts(model, text);
-        many_tokens(model);
+        if (i <= 3) many_tokens(model); /* Once with lists and once with JSON. */
         a_long_conversation(model, text);
         OK(ollm_model_release(&model));
     }

@@ -93,10 +93,10 @@ fn settings(more: &Value) -> Value {
 #[test]
 fn adapters_merged_after_the_import_are_adapters_merged_before_it() {
     // InternLM 2 has queries, keys and values in one matrix, which GGUF has apart.
-    for name in GOLDENS.into_iter().filter(|name| *name != "internlm2") {
+    for (i, name) in GOLDENS.into_iter().filter(|name| *name != "internlm2").enumerate() {
         let source = Source::of(name);
         let factors = factors(&source);
-        for (more, dtype, scale) in [
+        let ways = [
             (json!({}), TensorType::F32, (|_: &str, rank| 6.0 / rank as f32) as fn(&str, usize) -> f32),
             (json!({}), TensorType::Bf16, |_, rank| 6.0 / rank as f32),
             (json!({ "use_rslora": true }), TensorType::F32, |_, rank| 6.0 / (rank as f32).sqrt()),
@@ -106,8 +106,11 @@ fn adapters_merged_after_the_import_are_adapters_merged_before_it() {
                 TensorType::F32,
                 |name, rank| (if name.contains("layers.0.") { 9.0 } else { 2.0 }) / rank as f32,
             ),
-        ] {
-            let (folder, place) = (write(&settings(&more), &factors, dtype), backbone(&source));
+        ];
+        // Every way with one model, and one with each other, in turn.
+        let ways = if name == "llama" { &ways[..] } else { &ways[i % ways.len()..][..1] };
+        for (more, dtype, scale) in ways {
+            let (folder, place) = (write(&settings(more), &factors, *dtype), backbone(&source));
             let [base, adapter, output] = ["base.gguf", "adapter.gguf", "merged.gguf"].map(|name| place.join(name));
             peft(&folder.join(""), &base).unwrap().write(TensorType::F32, &adapter, false).unwrap();
             merge(&base, &adapter, &output, TensorType::F32, false).unwrap();
