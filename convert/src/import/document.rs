@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ollm_runtime::gguf::foreign;
 use serde_json::{Map, Value};
 
-use super::error::{ImportError, MOST_BYTES};
+use super::error::{ImportError, MAX_BYTES};
 use crate::{ConvertError, Result};
 
 /// A JSON object of a file, the whole or a part.
@@ -56,7 +56,7 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
     if !about.is_file() && !about.is_dir() {
         return Err(ImportError::NotAFile { path: path.to_owned() }.into());
     }
-    if about.len() > MOST_BYTES {
+    if about.len() > MAX_BYTES {
         return Err(ImportError::TooLarge { path: path.to_owned(), bytes: about.len() }.into());
     }
     Ok(fs::read(path).map_err(io)?)

@@ -9,7 +9,7 @@ use super::architectures;
 
 /// Bytes of a file of a folder, other than weights, at most: the largest tokenizers have some 40
 /// million.
-pub(super) const MOST_BYTES: u64 = 1 << 30;
+pub(super) const MAX_BYTES: u64 = 1 << 30;
 
 /// Why a folder could not be imported.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl fmt::Display for ImportError {
                 write!(f, "{}: this is no file but a pipe or a device: import reads a folder of files", path.display())
             }
             Self::TooLarge { path, bytes } => {
-                write!(f, "{}: {bytes} bytes, where such a file has {MOST_BYTES} at most", path.display())
+                write!(f, "{}: {bytes} bytes, where such a file has {MAX_BYTES} at most", path.display())
             }
             Self::Foreign { path, what } => write!(f, "{}: this is {what}", path.display()),
             Self::Quantized { path, tensor, reason } => {

@@ -12,10 +12,10 @@ use super::kind::GrammarKind;
 type Result<T, E = ConstraintError> = std::result::Result<T, E>;
 
 /// Bytes that the text of a grammar may have.
-const MOST_BYTES: usize = 1 << 18;
+const MAX_BYTES: usize = 1 << 18;
 
 /// How deep brackets may be in brackets.
-const MOST_DEPTH: usize = 100;
+const MAX_DEPTH: usize = 100;
 
 /// Compiles grammars for the tokens of one model. Making one takes some 50 ms for a vocabulary of
 /// 50,000 tokens; any number of threads share it.
@@ -69,11 +69,11 @@ impl GrammarCompiler {
     /// # Errors
     /// [`ConstraintError::TooLong`] of more than 256 KiB, [`ConstraintError::TooDeep`].
     pub fn check_size(text: &str) -> Result<()> {
-        if text.len() > MOST_BYTES {
-            return Err(ConstraintError::TooLong { bytes: text.len(), most: MOST_BYTES });
+        if text.len() > MAX_BYTES {
+            return Err(ConstraintError::TooLong { bytes: text.len(), most: MAX_BYTES });
         }
-        if depth(text) > MOST_DEPTH {
-            return Err(ConstraintError::TooDeep { most: MOST_DEPTH });
+        if depth(text) > MAX_DEPTH {
+            return Err(ConstraintError::TooDeep { most: MAX_DEPTH });
         }
         Ok(())
     }

@@ -14,10 +14,10 @@ use super::kind::GrammarKind;
 type Result<T, E = ConstraintError> = std::result::Result<T, E>;
 
 /// Parts that are tried at most to find the one that fails.
-const MOST_TRIALS: usize = 500;
+const MAX_TRIALS: usize = 500;
 
 /// Parts that are widened at most.
-const MOST_WIDENED: usize = 64;
+const MAX_WIDENED: usize = 64;
 
 /// How the reason of a schema that no JSON satisfies begins.
 const UNSATISFIABLE: &str = "no JSON satisfies it";
@@ -39,7 +39,7 @@ impl GrammarCompiler {
         loop {
             Self::check_size(&schema.to_string())?;
             let Err(error) = self.trial(&schema) else { return Ok((schema, left_out)) };
-            if left_out.len() >= MOST_WIDENED || !goes_on() {
+            if left_out.len() >= MAX_WIDENED || !goes_on() {
                 return Err(error);
             }
             let error = self.locate(&schema, error, goes_on);
@@ -67,7 +67,7 @@ impl GrammarCompiler {
         let mut trials = 0;
         let mut compiled = |part: &Value| {
             trials += 1;
-            (trials <= MOST_TRIALS && goes_on()).then(|| self.trial(&alone(part, schema)))
+            (trials <= MAX_TRIALS && goes_on()).then(|| self.trial(&alone(part, schema)))
         };
         let (mut at, mut path, mut reason) = (schema, "#".to_owned(), reason.clone());
         while let Some((place, part, inner)) = failing_part(at, &mut compiled) {

@@ -30,7 +30,7 @@ type Result<T, E = ConversationError> = std::result::Result<T, E>;
 const MAGIC: [u8; 8] = *b"OLLMCHAT";
 
 /// Bytes of JSON that are read at most.
-const MOST_JSON: u64 = 1 << 28;
+const MAX_JSON: u64 = 1 << 28;
 
 /// Bytes that are read at once.
 const BLOCK: u64 = 1 << 16;
@@ -118,7 +118,7 @@ fn read_json(from: &mut dyn Read) -> Result<Vec<u8>> {
     if version != VERSION {
         return Err(ConversationError::UnsupportedVersion { version });
     }
-    if length > MOST_JSON {
+    if length > MAX_JSON {
         return Err(ConversationError::Damaged { what: "its messages have no sensible length" });
     }
     let mut json = Vec::new();

@@ -17,10 +17,10 @@ pub const STRENGTHS: usize = 8;
 pub(super) const LONGEST: usize = 16;
 
 /// Pending tokens beside which a draft is evaluated at most: more are a prompt.
-const MOST_PENDING: usize = 16;
+const MAX_PENDING: usize = 16;
 
 /// Tokens of a pass with a draft at most.
-pub(super) const LONGEST_PASS: usize = MOST_PENDING + LONGEST;
+pub(super) const LONGEST_PASS: usize = MAX_PENDING + LONGEST;
 
 const _: () = assert!(LONGEST_PASS <= BATCH, "a draft and the tokens before it are one pass");
 
@@ -57,7 +57,7 @@ impl Speculation {
     /// tokens below `vocab`. Tells how many tokens that are.
     pub(super) fn draft(&mut self, text: &[u32], pending: usize, room: usize, vocab: usize) -> usize {
         let most = LONGEST.min(room);
-        if most == 0 || pending > MOST_PENDING {
+        if most == 0 || pending > MAX_PENDING {
             return 0;
         }
         let Some(strength) = self.drafter.evidence(text) else { return 0 };

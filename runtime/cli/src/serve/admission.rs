@@ -24,7 +24,7 @@ const COMPILERS: usize = 2;
 pub(crate) const THREADS: usize = READERS + COMPILERS;
 
 /// Requests whose grammars are compiled or wait for it, at most.
-const MOST_GRAMMARS: usize = 64;
+const MAX_GRAMMARS: usize = 64;
 
 /// A place among the requests that wait.
 pub(crate) type Place = OwnedSemaphorePermit;
@@ -45,7 +45,7 @@ impl Admission {
             queue: Arc::new(Semaphore::new(most)),
             most,
             readers: Lane::new(READERS, most, patience),
-            compilers: Lane::new(COMPILERS, MOST_GRAMMARS, patience),
+            compilers: Lane::new(COMPILERS, MAX_GRAMMARS, patience),
         }
     }
 

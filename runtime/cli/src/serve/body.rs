@@ -16,11 +16,11 @@ use super::idle::BodyGuard;
 type Result<T> = std::result::Result<T, ApiError>;
 
 /// Bytes of a body at most.
-const MOST_BYTES: usize = 8 << 20;
+const MAX_BYTES: usize = 8 << 20;
 
 /// A body of more bytes is a long one. Of these there are so many at once; others wait.
 const LONG: usize = 64 << 10;
-const MOST_LONG: usize = 16;
+const MAX_LONG: usize = 16;
 
 /// Reads bodies.
 pub(crate) struct Bodies {
@@ -35,7 +35,7 @@ pub(crate) struct Read {
 
 impl Default for Bodies {
     fn default() -> Self {
-        Self { long: Arc::new(Semaphore::new(MOST_LONG)) }
+        Self { long: Arc::new(Semaphore::new(MAX_LONG)) }
     }
 }
 
@@ -61,17 +61,17 @@ impl Bodies {
     async fn read_all(&self, mut body: Incoming) -> Result<Read> {
         let (mut bytes, mut length, mut place) = (Vec::new(), 0_usize, None);
         let too_long = || {
-            let message = format!("the body has more than {MOST_BYTES} bytes");
+            let message = format!("the body has more than {MAX_BYTES} bytes");
             ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message).with_code("body_too_large")
         };
-        if body.size_hint().lower() > MOST_BYTES as u64 {
+        if body.size_hint().lower() > MAX_BYTES as u64 {
             return Err(too_long());
         }
         while let Some(frame) = body.frame().await {
             let broken = |error| ApiError::new(StatusCode::BAD_REQUEST, format!("the body broke off: {error}"));
             let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
             length = length.saturating_add(data.len());
-            if length > MOST_BYTES {
+            if length > MAX_BYTES {
                 return Err(too_long());
             }
             if length > LONG && place.is_none() {

@@ -22,17 +22,17 @@ use super::stream::Stream;
 
 /// Connections at most. One more takes the place of the oldest that waits for its client; where
 /// there is none, it waits to be accepted.
-const MOST_CONNECTIONS: usize = 512;
+const MAX_CONNECTIONS: usize = 512;
 
 /// A connection that began to wait for its client this lately may not wait for long.
 const JUST_NOW: Duration = Duration::from_secs(1);
 
 /// Bytes of the head of a request at most.
-const MOST_HEAD: usize = 64 << 10;
+const MAX_HEAD: usize = 64 << 10;
 
 /// Bytes of answers that the system keeps for a client beside those that are on their way to it:
 /// how many these are, the client's system says (its receive window).
-const MOST_UNSENT: u32 = 16 << 10;
+const MAX_UNSENT: u32 = 16 << 10;
 
 /// How long to wait where the system has no room for a connection.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -45,7 +45,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>) -> io::Result<()
     let mut open: VecDeque<Open> = VecDeque::new();
     let mut interrupt = std::pin::pin!(interrupted());
     loop {
-        let has_room = connections.len() < MOST_CONNECTIONS;
+        let has_room = connections.len() < MAX_CONNECTIONS;
         tokio::select! {
             outcome = &mut interrupt => {
                 outcome?;
@@ -99,9 +99,9 @@ async fn connection(
     // Tokens go out as they come. Where that cannot be had, they go out later.
     let _ = stream.set_nodelay(true);
     let patience = app.patience;
-    // What the client does not take waits in the system no longer than here: see [`MOST_UNSENT`].
+    // What the client does not take waits in the system no longer than here: see [`MAX_UNSENT`].
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(MOST_UNSENT);
+    let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(MAX_UNSENT);
     let stream = Stream::new(stream, patience, Arc::clone(&activity));
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (app, busy) = (Arc::clone(&app), RequestGuard::new(&activity));
@@ -113,7 +113,7 @@ async fn connection(
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(patience)
-        .max_buf_size(MOST_HEAD)
+        .max_buf_size(MAX_HEAD)
         // Some chunks of an answer, not all that there is memory for.
         .writev(true)
         .serve_connection(TokioIo::new(stream), service);

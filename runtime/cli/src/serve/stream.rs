@@ -15,7 +15,7 @@ use super::idle::ConnectionActivity;
 
 /// How long a connection that has had its last reply stays open, and how much is read of it.
 const LINGER: Duration = Duration::from_secs(1);
-const MOST_DRAINED: usize = 64 << 20;
+const MAX_DRAINED: usize = 64 << 20;
 
 /// A connection.
 pub(crate) struct Stream {
@@ -40,7 +40,7 @@ impl Stream {
         let _ = timeout(LINGER, close).await;
         let drain = async {
             let (mut read, mut buffer) = (0, vec![0; 16 << 10]);
-            while read < MOST_DRAINED && self.inner.readable().await.is_ok() {
+            while read < MAX_DRAINED && self.inner.readable().await.is_ok() {
                 match self.inner.try_read(&mut buffer) {
                     Ok(0) => return,
                     Ok(count) => read += count,

@@ -9,13 +9,13 @@ use crate::constraint::error::ConstraintError;
 use crate::tokenizer::Tokenizer;
 
 /// Bytes of a token at most: longer ones are never allowed. The trie takes up to 1,024.
-const MOST_BYTES: usize = 512;
+const MAX_BYTES: usize = 512;
 
 /// What marks a control token in the trie, and can begin no text.
 const MARK: u8 = TokTrie::SPECIAL_TOKEN_MARKER;
 
 /// Nodes and tokens that a trie has room for.
-const MOST_NODES: usize = 1 << 22;
+const MAX_NODES: usize = 1 << 22;
 
 pub(super) struct Words {
     trie: TokTrie,
@@ -26,8 +26,8 @@ impl Words {
     pub(super) fn new(tokenizer: &Arc<Tokenizer>, vocabulary: usize) -> Result<Self, ConstraintError> {
         let words: Vec<Vec<u8>> = (0..vocabulary as u32).map(|id| word(tokenizer, id)).collect();
         let nodes = nodes(&words);
-        if nodes >= MOST_NODES || vocabulary >= MOST_NODES {
-            let reason = format!("they make a trie of {nodes} nodes, but {MOST_NODES} are too many");
+        if nodes >= MAX_NODES || vocabulary >= MAX_NODES {
+            let reason = format!("they make a trie of {nodes} nodes, but {MAX_NODES} are too many");
             return Err(ConstraintError::Vocabulary { reason });
         }
         let ends: Vec<u32> = tokenizer.ends().iter().copied().filter(|&end| (end as usize) < vocabulary).collect();
@@ -72,7 +72,7 @@ impl TokenizerEnv for Words {
 /// mark for a control token.
 fn word(tokenizer: &Tokenizer, id: u32) -> Vec<u8> {
     let bytes = tokenizer.token_bytes(id).unwrap_or_default();
-    if bytes.len() > MOST_BYTES || bytes.is_empty() {
+    if bytes.len() > MAX_BYTES || bytes.is_empty() {
         return Vec::new();
     }
     if tokenizer.is_control(id) || tokenizer.is_end(id) {

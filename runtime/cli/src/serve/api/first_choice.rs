@@ -8,7 +8,7 @@ use ollm_runtime::constraint::{Allowed, Constraint, ConstraintError, Grammar};
 use crate::serve::error::ApiError;
 
 /// Tokens of a text that is forced from its beginning that are followed at most.
-const MOST_FORCED: usize = 256;
+const MAX_FORCED: usize = 256;
 
 type Result<T, E = ApiError> = std::result::Result<T, E>;
 
@@ -25,7 +25,7 @@ pub(super) fn check_first(grammar: &Arc<Grammar>) -> Result<()> {
 }
 
 fn follow_forced(mut text: Constraint) -> Result<(), ConstraintError> {
-    for _ in 0..MOST_FORCED {
+    for _ in 0..MAX_FORCED {
         let Allowed::Only(token) = text.allowed()? else { return Ok(()) };
         if text.is_complete() {
             return Ok(());

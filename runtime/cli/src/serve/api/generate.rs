@@ -21,7 +21,7 @@ use super::answer::{Answering, ResponseInfo, Style};
 use super::fields::{Fields, parse};
 use super::grammar::{self, AnswerGrammar};
 use super::latents::Latents;
-use super::prompt::{self, MOST_TEXTS, ParsedPrompt};
+use super::prompt::{self, MAX_TEXTS, ParsedPrompt};
 use super::sampling::Sampling;
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -33,8 +33,8 @@ const EVENTS: usize = 64;
 const LIMIT_OF_TEXT: usize = 16;
 
 /// Alternatives of a token at most: in chats, in completions.
-const MOST_ALTERNATIVES: u64 = 20;
-const MOST_ALTERNATIVES_OF_TEXT: u64 = 5;
+const MAX_ALTERNATIVES: u64 = 20;
+const MAX_ALTERNATIVES_OF_TEXT: u64 = 5;
 
 /// Fields of OpenAI's that would make another answer of it: the value that makes none, and what
 /// there is in their place.
@@ -93,14 +93,14 @@ fn prepare(service: &Service, body: &[u8], style: Style) -> Result<(Prepared, Op
     check_supported(&fields)?;
     let alternatives = match style {
         Style::Chat => {
-            let alternatives = fields.integer("top_logprobs", 0..=MOST_ALTERNATIVES)?;
+            let alternatives = fields.integer("top_logprobs", 0..=MAX_ALTERNATIVES)?;
             let told = fields.flag("logprobs")?;
             if alternatives.is_some() && !told {
                 return Err(fields.invalid("top_logprobs", "logprobs must be true then"));
             }
             told.then(|| alternatives.unwrap_or(0))
         }
-        Style::Text => fields.integer("logprobs", 0..=MOST_ALTERNATIVES_OF_TEXT)?,
+        Style::Text => fields.integer("logprobs", 0..=MAX_ALTERNATIVES_OF_TEXT)?,
     };
     let fewest = u64::from(style == Style::Chat);
     let mut sampling = Sampling::read(&fields, service, alternatives.unwrap_or(0), fewest)?;
@@ -117,8 +117,8 @@ fn prepare(service: &Service, body: &[u8], style: Style) -> Result<(Prepared, Op
         Style::Text => prompt::plain(&fields, service)?,
     };
     prompts.iter().try_for_each(|asked| prompt::check_room(&asked.tokens, service))?;
-    if prompts.len() * sampling.count > MOST_TEXTS {
-        return Err(fields.invalid("n", format!("{} prompts have more than {MOST_TEXTS} choices so", prompts.len())));
+    if prompts.len() * sampling.count > MAX_TEXTS {
+        return Err(fields.invalid("n", format!("{} prompts have more than {MAX_TEXTS} choices so", prompts.len())));
     }
     let stream = fields.flag("stream")?;
     let stream_options = fields.object("stream_options")?;

@@ -17,10 +17,10 @@ const KNOWN: [&str; 10] =
     ["latent", "mode", "hold", "show_options", "strategy", "branches", "expand", "score", "weight", "answer"];
 
 /// Tokens that are shown of each option at most.
-pub(crate) const MOST_SHOWN: u64 = 100;
+pub(crate) const MAX_SHOWN: u64 = 100;
 
 /// Branches of a search at most.
-const MOST_BRANCHES: u64 = 256;
+const MAX_BRANCHES: u64 = 256;
 
 /// What a request asks of options.
 #[derive(Clone, Debug, Default)]
@@ -89,11 +89,11 @@ impl Latents {
         }
         let show = match own.get("show_options") {
             Some(show) if show.is_boolean() => (show == true).then_some(3),
-            _ => own.integer("show_options", 1..=MOST_SHOWN)?,
+            _ => own.integer("show_options", 1..=MAX_SHOWN)?,
         };
         let expand = own.parsed::<Expansion>("expand")?;
-        if expand.is_some_and(|expand| expand.count(0) as u64 > MOST_BRANCHES) {
-            return Err(own.invalid("expand", format!("there may be {MOST_BRANCHES} branches at most")));
+        if expand.is_some_and(|expand| expand.count(0) as u64 > MAX_BRANCHES) {
+            return Err(own.invalid("expand", format!("there may be {MAX_BRANCHES} branches at most")));
         }
         let read = Self {
             told: true,
@@ -102,7 +102,7 @@ impl Latents {
             backbone,
             show,
             strategy: own.parsed("strategy")?,
-            branches: own.integer("branches", 1..=MOST_BRANCHES)?,
+            branches: own.integer("branches", 1..=MAX_BRANCHES)?,
             expand,
             score: own.parsed("score")?.unwrap_or_default(),
             weight: own.parsed("weight")?.unwrap_or_default(),

@@ -24,14 +24,14 @@ use crate::suggest::suggestions_json;
 use super::answer::options_json;
 use super::fields::{Fields, parse};
 use super::grammar::{self, AnswerGrammar};
-use super::latents::{Latents, MOST_SHOWN};
+use super::latents::{Latents, MAX_SHOWN};
 use super::prompt::{self, ParsedPrompt, check_room};
 use super::sampling::Sampling;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
 /// Tokens that an option is held for at most.
-const MOST_HELD: u64 = 256;
+const MAX_HELD: u64 = 256;
 
 /// What is asked about a prompt.
 #[derive(Clone, Copy, Debug)]
@@ -113,8 +113,8 @@ fn tokens(asked: &ParsedPrompt, service: &Service) -> Value {
 }
 
 fn options(fields: &Fields<'_>, service: &Arc<Service>, asked: &ParsedPrompt) -> Result<Question> {
-    let top = fields.integer("top", 1..=MOST_SHOWN)?.unwrap_or(5);
-    let held = fields.integer("held", 0..=MOST_HELD)?.unwrap_or(0);
+    let top = fields.integer("top", 1..=MAX_SHOWN)?.unwrap_or(5);
+    let held = fields.integer("held", 0..=MAX_HELD)?.unwrap_or(0);
     let count = service.plugin.as_ref().ok_or(SessionError::NoPlugin)?.option_count();
     let tokenizer = Arc::clone(&service.tokenizer);
     let answer: Answer = Box::new(move |mut session, between| {
@@ -176,7 +176,7 @@ fn searched(fields: &Fields<'_>, service: &Arc<Service>, asked: &ParsedPrompt) -
 fn suggested(fields: &Fields<'_>, service: &Arc<Service>, asked: &ParsedPrompt) -> Result<Question> {
     let options = SuggestOptions {
         count: fields.integer("count", 1..=64)?.unwrap_or(3),
-        tokens: fields.integer("max_tokens", 1..=MOST_HELD)?.unwrap_or(8),
+        tokens: fields.integer("max_tokens", 1..=MAX_HELD)?.unwrap_or(8),
         until: fields.parsed::<Until>("until")?.unwrap_or_default(),
     };
     let tokenizer = Arc::clone(&service.tokenizer);

@@ -16,7 +16,7 @@ use super::tools::{Calls, Tools};
 type Result<T> = std::result::Result<T, ApiError>;
 
 /// Texts of a request at most.
-pub(crate) const MOST_TEXTS: usize = 2048;
+pub(crate) const MAX_TEXTS: usize = 2048;
 
 /// What the model is given, and how its answer is read.
 pub(crate) struct ParsedPrompt {
@@ -69,8 +69,8 @@ pub(crate) fn texts(fields: &Fields<'_>, name: &str, service: &Service, purpose:
         if tokens.is_empty() { Err(expected()) } else { Ok(tokens) }
     };
     match fields.required(name)? {
-        Value::Array(list) if list.len() > MOST_TEXTS && !list[0].is_number() => {
-            Err(fields.invalid(name, format!("there are more than {MOST_TEXTS} texts")))
+        Value::Array(list) if list.len() > MAX_TEXTS && !list[0].is_number() => {
+            Err(fields.invalid(name, format!("there are more than {MAX_TEXTS} texts")))
         }
         Value::Array(list) if list.is_empty() => Err(expected()),
         Value::Array(list) if !list[0].is_number() => list.iter().map(one).collect(),

@@ -16,7 +16,7 @@ use crate::serve::reply::{Reply, ReplyExt as _};
 use crate::serve::service::Service;
 
 use super::fields::{Fields, parse};
-use super::prompt::{MOST_TEXTS, check_length, check_whole};
+use super::prompt::{MAX_TEXTS, check_length, check_whole};
 
 /// Bytes of all pairs at most: the query counts once for each document.
 const MAX_PAIR_BYTES: usize = 8 << 20;
@@ -80,8 +80,8 @@ fn read(service: &Service, body: &[u8], waiter: &Waiter) -> Result<RerankRequest
     let expected = || fields.invalid("documents", "it must be a list of strings, or of objects with a text");
     let document = |value: &Value| value.as_str().or_else(|| value["text"].as_str()).map(str::to_owned);
     let list = fields.required("documents")?.as_array().filter(|list| !list.is_empty()).ok_or_else(expected)?;
-    if list.len() > MOST_TEXTS {
-        return Err(fields.invalid("documents", format!("there are more than {MOST_TEXTS} texts")));
+    if list.len() > MAX_TEXTS {
+        return Err(fields.invalid("documents", format!("there are more than {MAX_TEXTS} texts")));
     }
     let documents: Vec<String> = list.iter().map(document).collect::<Option<_>>().ok_or_else(expected)?;
     let bytes = documents.iter().map(|document| query.len() + document.len()).sum::<usize>();

@@ -11,14 +11,14 @@ use super::fields::Fields;
 type Result<T> = std::result::Result<T, ApiError>;
 
 /// Choices of a request at most.
-const MOST_CHOICES: u64 = 64;
+const MAX_CHOICES: u64 = 64;
 
 /// Stop strings at most, and bytes of each.
-const MOST_STOPS: usize = 16;
+const MAX_STOPS: usize = 16;
 const LONGEST_STOP: usize = 1024;
 
 /// Biases at most.
-const MOST_BIASES: usize = 1024;
+const MAX_BIASES: usize = 1024;
 
 /// A bias of -100 bans a token.
 const BAN: f64 = -100.0;
@@ -60,7 +60,7 @@ impl Sampling {
         let limit = fields.integer("max_completion_tokens", fewest..=u64::MAX)?;
         Ok(Self {
             options,
-            count: fields.integer("n", 1..=MOST_CHOICES)?.unwrap_or(1),
+            count: fields.integer("n", 1..=MAX_CHOICES)?.unwrap_or(1),
             limit: if limit.is_some() { limit } else { fields.integer("max_tokens", fewest..=u64::MAX)? },
             stops: stops(fields)?,
         })
@@ -72,14 +72,14 @@ fn stops(fields: &Fields<'_>) -> Result<Vec<String>> {
         fields.invalid(
             "stop",
             format!(
-                "it must be a string, or a list of at most {MOST_STOPS} strings, of at most {LONGEST_STOP} bytes each"
+                "it must be a string, or a list of at most {MAX_STOPS} strings, of at most {LONGEST_STOP} bytes each"
             ),
         )
     };
     let text = |value: &Value| value.as_str().filter(|text| text.len() <= LONGEST_STOP).map(str::to_owned);
     match fields.get("stop") {
         None => Ok(Vec::new()),
-        Some(Value::Array(list)) if list.len() <= MOST_STOPS => {
+        Some(Value::Array(list)) if list.len() <= MAX_STOPS => {
             list.iter().map(|stop| text(stop).ok_or_else(expected)).collect()
         }
         Some(stop) => text(stop).map(|stop| vec![stop]).ok_or_else(expected),
@@ -88,8 +88,8 @@ fn stops(fields: &Fields<'_>) -> Result<Vec<String>> {
 
 fn biases(fields: &Fields<'_>, vocabulary: usize) -> Result<Vec<(u32, f32)>> {
     let Some(biases) = fields.object("logit_bias")? else { return Ok(Vec::new()) };
-    if biases.entries().count() > MOST_BIASES {
-        return Err(fields.invalid("logit_bias", format!("there are more than {MOST_BIASES} tokens")));
+    if biases.entries().count() > MAX_BIASES {
+        return Err(fields.invalid("logit_bias", format!("there are more than {MAX_BIASES} tokens")));
     }
     let read = |(token, bias): (&String, &Value)| {
         let known = token.parse::<u32>().ok().filter(|&token| (token as usize) < vocabulary);

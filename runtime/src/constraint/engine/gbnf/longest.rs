@@ -12,10 +12,10 @@ use super::cut::Pieces;
 use super::parts::Part;
 
 /// Positions of an automaton at most. A lexeme with more is taken for one that may be wrong.
-const MOST_POSITIONS: usize = 500;
+const MAX_POSITIONS: usize = 500;
 
 /// Positions of all of them at most.
-const MOST_IN_ALL: usize = 4000;
+const MAX_IN_ALL: usize = 4000;
 
 /// Whether it is, however the lexemes follow each other. It may say no where it is.
 pub(super) fn is_right(pieces: &Pieces<'_>) -> bool {
@@ -28,7 +28,7 @@ pub(super) fn is_right(pieces: &Pieces<'_>) -> bool {
     }
     let mut builder = Builder { rules: &pieces.rules.bodies, built: HashMap::new() };
     let automata: Option<Vec<Automaton>> = pieces.lexemes.iter().map(|lexeme| builder.automaton(lexeme)).collect();
-    let few = |automata: &Vec<Automaton>| automata.iter().map(|a| a.classes.len()).sum::<usize>() <= MOST_IN_ALL;
+    let few = |automata: &Vec<Automaton>| automata.iter().map(|a| a.classes.len()).sum::<usize>() <= MAX_IN_ALL;
     let Some(automata) = automata.filter(few) else { return false };
     let followers = Followers::of(pieces, &automata);
     let right = |(a, after): (&Automaton, &Chars)| automata.iter().all(|b| !takes_too_much(a, b, after));
@@ -151,7 +151,7 @@ impl Builder<'_> {
                 let mut all = Automaton::nothing();
                 for part in parts {
                     all = all.then(self.automaton(part)?);
-                    if all.classes.len() > MOST_POSITIONS {
+                    if all.classes.len() > MAX_POSITIONS {
                         return None;
                     }
                 }
@@ -166,7 +166,7 @@ impl Builder<'_> {
             Part::Rule(rule) => self.rule(*rule)?,
             Part::Lexeme(_) | Part::Tokens { .. } => return None,
         };
-        (built.classes.len() <= MOST_POSITIONS).then_some(built)
+        (built.classes.len() <= MAX_POSITIONS).then_some(built)
     }
 
     fn rule(&mut self, rule: usize) -> Option<Automaton> {
@@ -181,7 +181,7 @@ impl Builder<'_> {
 
 fn repeat(one: &Automaton, from: u32, to: Option<u32>) -> Option<Automaton> {
     let times = to.unwrap_or(from + 1).max(1) as usize;
-    if one.classes.len().saturating_mul(times) > MOST_POSITIONS {
+    if one.classes.len().saturating_mul(times) > MAX_POSITIONS {
         return None;
     }
     let mut all = Automaton::nothing();

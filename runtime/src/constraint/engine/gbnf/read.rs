@@ -8,13 +8,13 @@ use super::parts::{Part, Rules};
 type Result<T, E = String> = std::result::Result<T, E>;
 
 /// Times that something can be repeated.
-const MOST_TIMES: u32 = 2000;
+const MAX_TIMES: u32 = 2000;
 
 /// Rules of a grammar.
-const MOST_RULES: usize = 2000;
+const MAX_RULES: usize = 2000;
 
 /// Repetitions of repetitions: more say nothing new.
-const MOST_REPETITIONS: usize = 8;
+const MAX_REPETITIONS: usize = 8;
 
 /// The rules of a text.
 pub(super) fn rules(text: &str, token: &dyn Fn(&str) -> Option<u32>, ends: &[u32]) -> Result<Rules> {
@@ -109,8 +109,8 @@ impl Reader<'_> {
     fn rule(&mut self) -> Result<()> {
         let name = self.name()?;
         let rule = self.number(name);
-        if self.names.len() > MOST_RULES {
-            return self.wrong(&format!("there are more than {MOST_RULES} rules"));
+        if self.names.len() > MAX_RULES {
+            return self.wrong(&format!("there are more than {MAX_RULES} rules"));
         }
         self.skip(false);
         self.expect("::=")?;
@@ -187,7 +187,7 @@ impl Reader<'_> {
 
     /// The part with what stands behind it: `*`, `+`, `?`, `{m}`, `{m,}`, `{m,n}`, `{,n}`.
     fn repeated(&mut self, mut part: Part) -> Result<Part> {
-        for _ in 0..MOST_REPETITIONS {
+        for _ in 0..MAX_REPETITIONS {
             let (from, to) = match self.peek() {
                 Some('*') => (0, None),
                 Some('+') => (1, None),
@@ -218,8 +218,8 @@ impl Reader<'_> {
             return self.wrong("a repetition is {m}, {m,}, {m,n} or {,n}");
         }
         let from = from.unwrap_or(0);
-        if to.is_some_and(|to| to < from) || from.max(to.unwrap_or(0)) > MOST_TIMES {
-            return self.wrong(&format!("a repetition goes from less to more, and to {MOST_TIMES} at most"));
+        if to.is_some_and(|to| to < from) || from.max(to.unwrap_or(0)) > MAX_TIMES {
+            return self.wrong(&format!("a repetition goes from less to more, and to {MAX_TIMES} at most"));
         }
         Ok((from, to))
     }
