@@ -556,6 +556,13 @@ OLLM_ENUM(ollm_tool_format, int32_t) {
     OLLM_TOOL_FORMAT_COMMAND = 13,
     /// `<tool_calls>[{"name": .., "arguments": {..}}]</tool_calls>`: Hunyuan, Apriel.
     OLLM_TOOL_FORMAT_HUNYUAN = 14,
+    /// `<｜tool▁call▁begin｜>function<｜tool▁sep｜>f`, then a fence of JSON and
+    /// `<｜tool▁call▁end｜>`: DeepSeek R1 and what is distilled from it.
+    OLLM_TOOL_FORMAT_DEEP_SEEK = 15,
+    /// `<｜tool▁call▁begin｜>f<｜tool▁sep｜>{..}<｜tool▁call▁end｜>`: DeepSeek V3.1.
+    OLLM_TOOL_FORMAT_DEEP_SEEK_V31 = 16,
+    /// `<TOOLCALL>[{"name": .., "arguments": {..}}]</TOOLCALL>`: Nemotron Nano.
+    OLLM_TOOL_FORMAT_NEMOTRON = 17,
 };
 
 /// A conversation, and what the chat template is given beside it. A field that is 0 takes its

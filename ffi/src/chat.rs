@@ -191,6 +191,13 @@ pub enum OllmToolFormat {
     Command = 13,
     /// `<tool_calls>[{"name": .., "arguments": {..}}]</tool_calls>`: Hunyuan, Apriel.
     Hunyuan = 14,
+    /// `<｜tool▁call▁begin｜>function<｜tool▁sep｜>f`, then a fence of JSON and
+    /// `<｜tool▁call▁end｜>`: DeepSeek R1 and what is distilled from it.
+    DeepSeek = 15,
+    /// `<｜tool▁call▁begin｜>f<｜tool▁sep｜>{..}<｜tool▁call▁end｜>`: DeepSeek V3.1.
+    DeepSeekV31 = 16,
+    /// `<TOOLCALL>[{"name": .., "arguments": {..}}]</TOOLCALL>`: Nemotron Nano.
+    Nemotron = 17,
 }
 
 /// What a number of [`OllmToolFormat`] means.
@@ -211,6 +218,9 @@ pub(crate) fn read_format(format: i32) -> Result<ToolChoice> {
         12 => ToolChoice::Given(ToolFormat::Granite),
         13 => ToolChoice::Given(ToolFormat::Command),
         14 => ToolChoice::Given(ToolFormat::Hunyuan),
+        15 => ToolChoice::Given(ToolFormat::DeepSeek),
+        16 => ToolChoice::Given(ToolFormat::DeepSeekV31),
+        17 => ToolChoice::Given(ToolFormat::Nemotron),
         other => return Err(CallFailure::argument(format!("{other} is no ollm_tool_format"))),
     })
 }

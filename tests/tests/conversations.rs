@@ -445,6 +445,9 @@ fn calls_of_every_family_follow_the_schemas() {
         (ToolFormat::Granite, "<|tool_call|>"),
         (ToolFormat::Command, "<|START_ACTION|>"),
         (ToolFormat::Hunyuan, "<tool_calls>"),
+        (ToolFormat::DeepSeek, "<｜tool▁sep｜>```json"),
+        (ToolFormat::DeepSeekV31, "<｜tool▁sep｜>"),
+        (ToolFormat::Nemotron, "<TOOLCALL>"),
     ] {
         let template = ChatTemplate::new(source).unwrap();
         for parallel in [true, false] {

@@ -248,8 +248,17 @@ export const ToolFormat: {
   readonly COMMAND: 13;
   /** `<tool_calls>[{"name": .., "arguments": {..}}]</tool_calls>`: Hunyuan, Apriel. */
   readonly HUNYUAN: 14;
+  /**
+   * `<｜tool▁call▁begin｜>function<｜tool▁sep｜>f`, then a fence of JSON and
+   * `<｜tool▁call▁end｜>`: DeepSeek R1 and what is distilled from it.
+   */
+  readonly DEEP_SEEK: 15;
+  /** `<｜tool▁call▁begin｜>f<｜tool▁sep｜>{..}<｜tool▁call▁end｜>`: DeepSeek V3.1. */
+  readonly DEEP_SEEK_V31: 16;
+  /** `<TOOLCALL>[{"name": .., "arguments": {..}}]</TOOLCALL>`: Nemotron Nano. */
+  readonly NEMOTRON: 17;
 };
-export type ToolFormat = "auto" | "none" | "hermes" | "llama3" | "gemma" | "lfm2" | "mistral" | "qwen_xml" | "seed" | "glm" | "harmony" | "gemma4" | "granite" | "command" | "hunyuan";
+export type ToolFormat = "auto" | "none" | "hermes" | "llama3" | "gemma" | "lfm2" | "mistral" | "qwen_xml" | "seed" | "glm" | "harmony" | "gemma4" | "granite" | "command" | "hunyuan" | "deep_seek" | "deep_seek_v31" | "nemotron";
 
 /**
  * A conversation, and what the chat template is given beside it. A field that is 0 takes its

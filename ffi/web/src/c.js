@@ -93,6 +93,9 @@ export const ToolFormat = {
   GRANITE: 12,
   COMMAND: 13,
   HUNYUAN: 14,
+  DEEP_SEEK: 15,
+  DEEP_SEEK_V31: 16,
+  NEMOTRON: 17,
 };
 
 export const KvType = {

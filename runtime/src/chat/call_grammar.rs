@@ -143,8 +143,8 @@ impl Lark<'_> {
                 format!("{} {close}", self.list(("[", Some(", "), "]"), &call, parallel))
             }
             Body::Python { brackets: false } => format!("\"\\n\" {call} \"\\n\" {close}"),
-            Body::Braces { .. } | Body::Tags(_) => format!("{call} {close}"),
-            Body::Named(_) | Body::PythonTag => call,
+            Body::Braces { .. } | Body::Tags(_) | Body::Named(_) => format!("{call} {close}"),
+            Body::PythonTag => call,
         }
     }
 

@@ -69,7 +69,7 @@ impl CallForm {
     pub(super) fn read(&self, text: &str, last: bool, tools: &[Tool]) -> Progress {
         let json = text.trim_start().starts_with('{');
         match &self.body {
-            Body::Named(form) => named_body(text, last, form),
+            Body::Named(form) => self.ended(text, last, named_body(text, last, form)),
             Body::JsonOrNamed(_, form) if !text.trim_start().starts_with(['[', '{']) => named_body(text, last, form),
             Body::JsonOrNamed(..) => balanced_json(text, last),
             Body::Json(_) if self.close.is_empty() => balanced_json(text, last),
@@ -85,6 +85,22 @@ impl CallForm {
             }
             Body::Tags(_) if json => self.tagged(text, last, &['"'], json_calls),
             Body::Tags(form) => self.tags(form, text, last, tools),
+        }
+    }
+
+    /// Calls with the text that closes them behind their JSON, which may be missing.
+    fn ended(&self, text: &str, last: bool, progress: Progress) -> Progress {
+        let close = self.close.trim_start();
+        match progress {
+            Progress::Calls(length, calls) if !close.is_empty() => {
+                let rest = text[length..].trim_start();
+                match rest.strip_prefix(close) {
+                    Some(behind) => Progress::Calls(text.len() - behind.len(), calls),
+                    None if close.starts_with(rest) && !last => Progress::More,
+                    None => Progress::Calls(length, calls),
+                }
+            }
+            other => other,
         }
     }
 

@@ -69,7 +69,7 @@ const REASONING: [(&[&str], Reasoning); 8] = [
 ];
 
 /// Marks that are dropped, of templates that have the first of them.
-const DROPPED: [&[&str]; 4] = [
+const DROPPED: [&[&str]; 5] = [
     &[
         "<|channel|>",
         "<|channel|>final<|message|>",
@@ -87,6 +87,7 @@ const DROPPED: [&[&str]; 4] = [
     ],
     &["<|START_RESPONSE|>", "<|END_RESPONSE|>"],
     &["<|/tool_call|>"],
+    &["<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"],
     &["<answer>", "</answer>"],
 ];
 
@@ -129,15 +130,25 @@ pub enum ToolFormat {
     Command,
     /// `<tool_calls>[{"name": .., "arguments": {..}}]</tool_calls>`: Hunyuan, Apriel.
     Hunyuan,
+    /// `<｜tool▁call▁begin｜>function<｜tool▁sep｜>f`, then a fence of JSON and
+    /// `<｜tool▁call▁end｜>`: DeepSeek R1 and what is distilled from it.
+    DeepSeek,
+    /// `<｜tool▁call▁begin｜>f<｜tool▁sep｜>{..}<｜tool▁call▁end｜>`: DeepSeek V3.1.
+    DeepSeekV31,
+    /// `<TOOLCALL>[{"name": .., "arguments": {..}}]</TOOLCALL>`: Nemotron Nano.
+    Nemotron,
 }
 
 /// What tells a format, in the order in which a template is searched, the more special before the
 /// more general: the template has all texts of one of the lists.
-const SIGNS: [(ToolFormat, &[&[&str]]); 13] = [
+const SIGNS: [(ToolFormat, &[&[&str]]); 16] = [
     (ToolFormat::Mistral, &[&["[TOOL_CALLS]"]]),
     (ToolFormat::Harmony, &[&["<|channel|>", "<|message|>"]]),
     (ToolFormat::Lfm2, &[&["<|tool_call_start|>"], &["<|tool_list_start|>"]]),
     (ToolFormat::Seed, &[&["<seed:tool_call>"]]),
+    (ToolFormat::DeepSeek, &[&["<｜tool▁sep｜>", "```json"]]),
+    (ToolFormat::DeepSeekV31, &[&["<｜tool▁sep｜>"]]),
+    (ToolFormat::Nemotron, &[&["<TOOLCALL>"]]),
     (ToolFormat::Gemma4, &[&["<|tool_call>"]]),
     (ToolFormat::Granite, &[&["<|tool_call|>"]]),
     (ToolFormat::Command, &[&["<|START_ACTION|>"]]),
@@ -151,7 +162,7 @@ const SIGNS: [(ToolFormat, &[&[&str]]); 13] = [
 
 impl ToolFormat {
     /// All formats.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Hermes,
         Self::Llama3,
         Self::Gemma,
@@ -165,6 +176,9 @@ impl ToolFormat {
         Self::Granite,
         Self::Command,
         Self::Hunyuan,
+        Self::DeepSeek,
+        Self::DeepSeekV31,
+        Self::Nemotron,
     ];
 
     /// Its name, in lower case.

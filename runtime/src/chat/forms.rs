@@ -117,6 +117,12 @@ static HARMONY: CallForm = CallForm {
     }),
 };
 
+/// DeepSeek opens the first of its calls with one more mark.
+const DEEPSEEK: Body = Body::Named(NamedBody { arguments: "\n```json\n", id: None, heads: &["\n```json\n"] });
+const DEEPSEEK_FENCE: &str = "\n```<｜tool▁call▁end｜>";
+const DEEPSEEK_V31: Body =
+    Body::Named(NamedBody { arguments: "<｜tool▁sep｜>", id: None, heads: &["<｜tool▁sep｜>"] });
+
 const XML: TagBody = TagBody {
     name: ["\n<function=", ">\n"],
     key: ["<parameter=", ">"],
@@ -196,6 +202,21 @@ static FAMILIES: [Family; ToolFormat::ALL.len()] = [
         )],
     ),
     family("hunyuan", &[form("<tool_calls>", "</tool_calls>", Body::Json(NAME_ARGUMENTS))]),
+    family(
+        "deepseek",
+        &[
+            form("<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>", DEEPSEEK_FENCE, DEEPSEEK),
+            form("<｜tool▁call▁begin｜>function<｜tool▁sep｜>", DEEPSEEK_FENCE, DEEPSEEK),
+        ],
+    ),
+    family(
+        "deepseek_v31",
+        &[
+            form("<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", DEEPSEEK_V31),
+            form("<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", DEEPSEEK_V31),
+        ],
+    ),
+    family("nemotron", &[form("<TOOLCALL>", "</TOOLCALL>", Body::Json(NAME_ARGUMENTS))]),
 ];
 
 impl ToolFormat {

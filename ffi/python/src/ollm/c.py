@@ -659,6 +659,13 @@ class ToolFormat(IntEnum):
         `<|START_ACTION|>[{"tool_name": .., "parameters": {..}}]<|END_ACTION|>`: Command R7B and A.
     HUNYUAN:
         `<tool_calls>[{"name": .., "arguments": {..}}]</tool_calls>`: Hunyuan, Apriel.
+    DEEP_SEEK:
+        `<｜tool▁call▁begin｜>function<｜tool▁sep｜>f`, then a fence of JSON and
+        `<｜tool▁call▁end｜>`: DeepSeek R1 and what is distilled from it.
+    DEEP_SEEK_V31:
+        `<｜tool▁call▁begin｜>f<｜tool▁sep｜>{..}<｜tool▁call▁end｜>`: DeepSeek V3.1.
+    NEMOTRON:
+        `<TOOLCALL>[{"name": .., "arguments": {..}}]</TOOLCALL>`: Nemotron Nano.
     """
 
     AUTO = 0
@@ -676,6 +683,9 @@ class ToolFormat(IntEnum):
     GRANITE = 12
     COMMAND = 13
     HUNYUAN = 14
+    DEEP_SEEK = 15
+    DEEP_SEEK_V31 = 16
+    NEMOTRON = 17
 
 
 class ollm_chat_input(ctypes.Structure):

@@ -188,6 +188,22 @@ const CASES: &[(ToolFormat, &str, &[&str])] = &[
     ),
     (ToolFormat::Hunyuan, "<tool_calls>[{\"name\": \"f\", \"arguments\": {}}]</tool_calls>", &["C f {}"]),
     (ToolFormat::Hunyuan, "<tool_calls>\n{\"name\": \"f\"}\n{\"name\": \"g\"}\n</tool_calls>", &["C f {}", "C g {}"]),
+    (
+        ToolFormat::DeepSeek,
+        "Look.\n<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"a\": \"```\"}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>g\n```json\n{}\n```<｜tool▁call▁end｜>",
+        &["T Look.", r#"C f {"a":"```"}"#, "C g {}"],
+    ),
+    (
+        ToolFormat::DeepSeekV31,
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\": 1}<｜tool▁call▁end｜><｜tool▁call▁begin｜>g<｜tool▁sep｜>{}<｜tool▁call▁end｜> b",
+        &[r#"C f {"a":1}"#, "C g {}", "T b"],
+    ),
+    (
+        ToolFormat::DeepSeekV31,
+        "<｜tool▁call▁begin｜>f g<｜tool▁sep｜>{}",
+        &["T <｜tool▁call▁begin｜>f", "E", "T  g<｜tool▁sep｜>{}"],
+    ),
+    (ToolFormat::Nemotron, "<TOOLCALL>[{\"name\": \"f\", \"arguments\": {}}]</TOOLCALL>", &["C f {}"]),
     (ToolFormat::Harmony, " to=functions.f<|channel|>commentary json<|message|>{\"a\": \"}\"}", &[r#"C f {"a":"}"}"#]),
     (
         ToolFormat::QwenXml,
@@ -282,6 +298,11 @@ const MARKED: &[(&str, &str, &[&str])] = &[
     ("<seed:think> <seed:tool_call>", "<seed:think>Hm</seed:think>Yes", &["R Hm", "T Yes"]),
     ("<think></think><answer>", "<think>\nHm\n</think>\n<answer>\nYes\n</answer>", &["R Hm", "T Yes"]),
     ("<|tool_call|><|/tool_call|>", "<|tool_call|>[{\"name\": \"f\"}]<|/tool_call|>", &["C f {}"]),
+    (
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜><｜tool▁sep｜>\n```json\n",
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+        &["C f {}"],
+    ),
     ("{{ x.split('</think>') }}", "Hm\n</think>\n\nYes </think>", &["R Hm", "T Yes </think>"]),
     ("{{ x.split('</think>') }}", "<think>Hm</think>Yes", &["R Hm", "T Yes"]),
     ("{{ x.split('</think>') }}", " Yes", &["T  Yes"]),

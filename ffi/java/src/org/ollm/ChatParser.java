@@ -4,7 +4,8 @@ package org.ollm;
 public final class ChatParser extends Handle {
     /** How a family of models calls tools. */
     public enum Format {
-        AUTO, NONE, HERMES, LLAMA3, GEMMA, LFM2, MISTRAL, QWEN_XML, SEED, GLM, HARMONY, GEMMA4, GRANITE, COMMAND, HUNYUAN
+        AUTO, NONE, HERMES, LLAMA3, GEMMA, LFM2, MISTRAL, QWEN_XML, SEED, GLM, HARMONY, GEMMA4, GRANITE, COMMAND, HUNYUAN,
+        DEEP_SEEK, DEEP_SEEK_V31, NEMOTRON
     }
 
     /** A parser for the answer to a conversation; null is one without tools whose prompt ends outside of a thought. */
