@@ -188,9 +188,13 @@ impl Kernel for Weigh<'_> {
     fn run<S: Simd>(self, _isa: S) {
         let (whole, rest) = self.candidates.as_chunks::<LANES>();
         for group in whole {
-            let mut weights = [0.0; LANES];
-            for (to, candidate) in weights.iter_mut().zip(group) {
-                *to = weight(candidate.logit, self.max, self.temperature);
+            // The logits side by side first: what follows becomes vector code.
+            let (mut logits, mut weights) = ([0.0; LANES], [0.0; LANES]);
+            for (to, candidate) in logits.iter_mut().zip(group) {
+                *to = candidate.logit;
+            }
+            for (to, logit) in weights.iter_mut().zip(logits) {
+                *to = weight(logit, self.max, self.temperature);
             }
             self.out.extend(weights);
         }

@@ -2,13 +2,15 @@
 //! happens to the others.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use ollm_runtime::cpu::Isa;
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::{BATCH, Model};
 use ollm_runtime::plugin::schema::DecoderKind;
 use ollm_runtime::plugin::{Callback, Hold, LatentMode, Plugin, SelectError, Selector};
-use ollm_runtime::sampler::{Sampler, SamplerOptions};
+use ollm_runtime::sampler::{LogitsEdit, Sampler, SamplerOptions};
 use ollm_runtime::session::{Batch, ContextShift, Session, SessionError, SessionOptions, Step, Turn};
 use ollm_runtime::storage::Storage;
 use ollm_tests::{backbones, golden, plugins};
@@ -68,6 +70,29 @@ fn parts(count: usize, latents: bool) -> Vec<Part> {
         }
     };
     (0..count).map(part).collect()
+}
+
+/// Tokens of several sessions are picked on several threads, and who is called back is called on
+/// the thread that asked.
+#[test]
+fn callbacks_are_called_by_the_thread_that_asks() {
+    let mut origin = Session::new(backbone("llama"), None, &options(4)).unwrap();
+    origin.feed(&text(9, 1)).unwrap();
+    let asking = thread::current().id();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let mut parts = parts(8, false);
+    let expected: Vec<_> = parts.iter().map(|part| alone(&origin, part)).collect();
+    for part in parts.iter_mut().step_by(2) {
+        let calls = Arc::clone(&calls);
+        let edit = LogitsEdit::new(move |_, _| {
+            assert_eq!(thread::current().id(), asking);
+            calls.fetch_add(1, Ordering::Relaxed);
+        });
+        let edited = SamplerOptions { edit: Some(edit), ..part.sampler.options().clone() };
+        part.sampler = Sampler::new(edited).unwrap();
+    }
+    assert_eq!(together(&origin, &parts), expected);
+    assert_eq!(calls.load(Ordering::Relaxed), parts.iter().step_by(2).map(|part| part.steps).sum::<usize>());
 }
 
 fn fork(origin: &Session, part: &Part) -> Session {

@@ -236,6 +236,15 @@ impl Pool {
             None => (0..tasks).for_each(task),
         }
     }
+
+    /// Does `task` for each of the items, on any of the threads.
+    ///
+    /// # Panics
+    /// As [`Pool::run`].
+    pub fn for_each<T: Send>(&self, items: &mut [T], task: impl Fn(&mut T) + Sync) {
+        let items: Vec<Mutex<&mut T>> = items.iter_mut().map(Mutex::new).collect();
+        self.run(items.len(), |i| task(&mut **lock(&items[i])));
+    }
 }
 
 fn spawn(index: usize, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {

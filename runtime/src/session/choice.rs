@@ -71,6 +71,16 @@ pub(crate) enum Pick<'a> {
     Top(usize),
 }
 
+impl Pick<'_> {
+    /// Whether it calls functions of the caller.
+    pub(super) fn calls_back(&self) -> bool {
+        match self {
+            Self::Sampler(sampler) => sampler.options().edit.is_some(),
+            Self::Top(_) => false,
+        }
+    }
+}
+
 /// What was chosen of a distribution; nothing has been added to the sequence.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Chosen {

@@ -324,11 +324,44 @@ impl<'b, 's> Group<'b, 's> {
     ) {
         let Buffers { logits, mixed, .. } = &mut *self.buffers;
         let mut rows = &logits[..];
-        for (&i, plan) in planned.iter().zip(plans) {
-            let sequence = &mut *self.members[requests[i].member].sequence;
+        let mut picks: Vec<Picks<'_, '_>> = Vec::with_capacity(self.members.len());
+        picks.extend(self.members.iter_mut().map(|member| Picks { sequence: &mut *member.sequence, each: Vec::new() }));
+        let mut planned = planned.iter().zip(plans).peekable();
+        for (i, (request, choice)) in requests.iter_mut().zip(choices).enumerate() {
+            let Some((_, plan)) = planned.next_if(|(next, _)| **next == i) else { continue };
+            let picks = &mut picks[request.member];
             let own;
-            (own, rows) = rows.split_at(plan.rows() * sequence.config().vocab);
-            choices[i] = Some(sequence.pick(plan, own, mixed, &mut requests[i].pick));
+            (own, rows) = rows.split_at(plan.rows() * picks.sequence.config().vocab);
+            picks.each.push((plan, own, &mut request.pick, choice));
+        }
+        // Who is called back hears it on the thread of the call.
+        let (mut here, mut anywhere): (Vec<_>, Vec<_>) =
+            picks.into_iter().filter(|picks| !picks.each.is_empty()).partition(Picks::stay_here);
+        here.iter_mut().for_each(|picks| picks.run(mixed));
+        if let Some(first) = anywhere.first() {
+            let pool = first.sequence.machine.exec.pool.clone();
+            pool.for_each(&mut anywhere, |picks| picks.run(&mut Vec::new()));
+        }
+    }
+}
+
+/// What is picked for a member, in the order of its requests.
+struct Picks<'p, 'r> {
+    sequence: &'p mut Sequence,
+    /// The plan of a request, its rows of logits, what is picked, and where the choice goes.
+    each: Vec<(&'p LogitsPlan, &'p [f32], &'p mut Pick<'r>, &'p mut Option<Result<Chosen>>)>,
+}
+
+impl Picks<'_, '_> {
+    /// Whether it is done on the thread of the call: it calls back, or mixes options in a buffer
+    /// of the size of a row of logits, of which there is one.
+    fn stay_here(&self) -> bool {
+        self.each.iter().any(|(plan, _, pick, _)| plan.is_mixture() || pick.calls_back())
+    }
+
+    fn run(&mut self, mixed: &mut Vec<f32>) {
+        for (plan, rows, pick, choice) in &mut self.each {
+            **choice = Some(self.sequence.pick(plan, rows, mixed, pick));
         }
     }
 }
