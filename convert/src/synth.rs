@@ -436,7 +436,7 @@ fn kind(spec: &TensorSpec) -> Kind {
         | Role::AltUpCorrection
         | Role::LaurelLeft
         | Role::LaurelRight => Kind::Router,
-        Role::DeltaScale => Kind::Decay,
+        Role::SsmScale => Kind::Decay,
         _ if spec.is_matrix() => Kind::Matrix,
         _ => Kind::Other,
     }

@@ -12,7 +12,7 @@ use super::document::Document;
 use super::experts::HfExperts;
 use super::layer_shapes::LayerShapes;
 use super::metadata::MetadataPairs;
-use super::recurrent::{HfRecurrent, adjusted_ffn};
+use super::recurrent::{ATTENTION, HfRecurrent, MAMBA, adjusted_ffn};
 use super::rope::Ropes;
 use super::text_config::TextConfig;
 use super::window::{WINDOW_KEY, Window, but_each};
@@ -115,7 +115,7 @@ impl HfConfig {
             kv_heads,
             layer_shapes,
             streams: family.altup.then(|| streams(json)).transpose()?,
-            recurrent: HfRecurrent::read(json, architecture.recurrent, layers)?,
+            recurrent: HfRecurrent::read(json, architecture.recurrent, layers, hidden)?,
             head_dim,
             vocab: size("vocab_size", defaults.vocab)?,
             tied,
@@ -240,7 +240,7 @@ impl HfConfig {
         let heads = self.kv_heads as u32;
         match &self.recurrent {
             // As llama.cpp writes lists.
-            Some(HfRecurrent::ShortConvolutions { layers, .. }) => {
+            Some(HfRecurrent::ShortConvolutions { layers, .. } | HfRecurrent::Mamba2 { layers, .. }) => {
                 layers.iter().map(|is| if *is { 0 } else { heads as i32 }).collect::<Vec<_>>().into()
             }
             Some(HfRecurrent::DeltaNets { .. }) | None => heads.into(),
@@ -303,12 +303,13 @@ fn refuse(json: &Document, architecture: &Architecture) -> Result<()> {
         const KINDS: &str = "layer_types";
         const EXPERTS: &str = "num_local_experts";
         let kinds = json.opt_list(KINDS)?.ok_or_else(|| json.missing(KINDS))?;
-        if kinds.iter().any(|kind| kind != "attention" && kind != "full_attention") {
-            return Err(json.unsupported(KINDS, "full_attention").into());
+        let is_known = |kind: &serde_json::Value| {
+            kind.as_str().is_some_and(|kind| ATTENTION.contains(&kind) || MAMBA.contains(&kind))
+        };
+        if !kinds.iter().all(is_known) {
+            return Err(json.unsupported(KINDS, "mamba, attention").into());
         }
-        if json.opt_count(EXPERTS)?.ok_or_else(|| json.missing(EXPERTS))? > 0 {
-            return Err(json.unsupported(EXPERTS, "0").into());
-        }
+        json.opt_count(EXPERTS)?.ok_or_else(|| json.missing(EXPERTS))?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Recurrent layers as `config.json` says them: which they are, and their shapes.
 
 use ollm_runtime::gguf::Value;
-use ollm_runtime::model::{DeltaNetConfig, Role};
+use ollm_runtime::model::{DeltaNetConfig, Mamba2Config, Role};
 
 use super::architecture::RecurrentKeys;
 use super::document::Document;
@@ -15,30 +15,38 @@ pub(super) enum HfRecurrent {
     /// Gated delta nets, which layers are such, and the interval of the others, where nothing else
     /// is said of them.
     DeltaNets { shape: DeltaNetConfig, layers: Vec<bool>, interval: usize },
+    /// Mamba 2, which layers are such, and whether its convolution has a bias.
+    Mamba2 { shape: Mamba2Config, layers: Vec<bool>, has_bias: bool },
 }
 
 const KINDS: &str = "layer_types";
 
+/// The names of layers of Mamba 2, and those of attention beside them.
+pub(super) const MAMBA: [&str; 2] = ["mamba", "linear_attention"];
+pub(super) const ATTENTION: [&str; 2] = ["attention", "full_attention"];
+
 impl HfRecurrent {
-    pub(super) fn read(json: &Document, keys: RecurrentKeys, layers: usize) -> Result<Option<Self>> {
+    /// `hidden` is the size of the hidden state.
+    pub(super) fn read(json: &Document, keys: RecurrentKeys, layers: usize, hidden: usize) -> Result<Option<Self>> {
         match keys {
             RecurrentKeys::None => Ok(None),
             RecurrentKeys::ShortConvolutions { .. } => Self::short_convolutions(json, layers).map(Some),
             RecurrentKeys::DeltaNets => Self::delta_nets(json, layers).map(Some),
+            RecurrentKeys::Mamba2 => Self::mamba2(json, layers, hidden).map(Some),
         }
     }
 
     /// Those of `layer_types`, else those that are not in `full_attn_idxs`; none without either.
     fn short_convolutions(json: &Document, layers: usize) -> Result<Self> {
-        const ATTENTION: &str = "full_attn_idxs";
+        const INDICES: &str = "full_attn_idxs";
         let taps = json.opt_size("conv_L_cache")?.unwrap_or(3);
-        let layers = if let Some(layers) = by_type(json, layers, "conv", "conv, full_attention")? {
+        let layers = if let Some(layers) = by_type(json, layers, &["conv"], "conv, full_attention")? {
             layers
-        } else if let Some(indices) = json.opt_list(ATTENTION)? {
+        } else if let Some(indices) = json.opt_list(INDICES)? {
             let index = |value: &serde_json::Value| {
                 let index =
                     value.as_u64().and_then(|index| usize::try_from(index).ok()).filter(|&index| index < layers);
-                index.ok_or_else(|| json.bad(ATTENTION, "a list of numbers below num_hidden_layers"))
+                index.ok_or_else(|| json.bad(INDICES, "a list of numbers below num_hidden_layers"))
             };
             let attention = indices.iter().map(index).collect::<std::result::Result<Vec<_>, _>>()?;
             (0..layers).map(|layer| !attention.contains(&layer)).collect()
@@ -66,9 +74,16 @@ impl HfRecurrent {
             return Err(json.unsupported(VALUE_HEAD, "linear_key_head_dim").into());
         }
         let interval = size("full_attention_interval", 4)?;
-        let by_type = by_type(json, layers, "linear_attention", "linear_attention, full_attention")?;
+        let by_type = by_type(json, layers, &["linear_attention"], "linear_attention, full_attention")?;
         let layers = by_type.unwrap_or_else(|| (0..layers).map(|layer| layer % interval != interval - 1).collect());
         Ok(Self::DeltaNets { shape, layers, interval })
+    }
+
+    /// Those of `layer_types`, which has to be there.
+    fn mamba2(json: &Document, layers: usize, hidden: usize) -> Result<Self> {
+        let layers = by_type(json, layers, &MAMBA, "mamba, attention")?.ok_or_else(|| json.missing(KINDS))?;
+        let has_bias = json.opt_bool("mamba_conv_bias")?.unwrap_or(true);
+        Ok(Self::Mamba2 { shape: mamba2_shape(json, hidden)?, layers, has_bias })
     }
 
     /// Their keys in GGUF.
@@ -85,13 +100,20 @@ impl HfRecurrent {
                 ("attention.recurrent_layers", layers.clone().into()),
                 number("full_attention_interval", *interval),
             ],
+            Self::Mamba2 { shape, .. } => vec![
+                number("ssm.conv_kernel", shape.taps),
+                number("ssm.state_size", shape.state_size),
+                number("ssm.group_count", shape.groups),
+                number("ssm.time_step_rank", shape.heads),
+                number("ssm.inner_size", shape.inner_width()),
+            ],
         }
     }
 
     /// The order of a tensor in GGUF.
     pub(super) fn order(&self, role: Role) -> Order {
         match self {
-            Self::ShortConvolutions { .. } => Order::Stored,
+            Self::ShortConvolutions { .. } | Self::Mamba2 { .. } => Order::Stored,
             Self::DeltaNets { shape, .. } => delta_order(*shape, role),
         }
     }
@@ -102,24 +124,52 @@ impl HfRecurrent {
 pub(super) fn delta_order(shape: DeltaNetConfig, role: Role) -> Order {
     let heads = |first, size| HeadGroups { first, groups: shape.key_heads, heads: shape.value_heads, size };
     match role {
-        Role::FusedQueryKeyValue | Role::DeltaKernel => Order::Rows(heads(2 * shape.key_width(), shape.head_dim)),
+        Role::FusedQueryKeyValue | Role::SsmKernel => Order::Rows(heads(2 * shape.key_width(), shape.head_dim)),
         Role::DeltaGate => Order::Rows(heads(0, shape.head_dim)),
         Role::DeltaDecay | Role::DeltaRate => Order::Rows(heads(0, 1)),
-        Role::DeltaStep | Role::DeltaScale => Order::Columns(heads(0, 1)),
-        Role::DeltaOutput => Order::Columns(heads(0, shape.head_dim)),
+        Role::SsmStep | Role::SsmScale => Order::Columns(heads(0, 1)),
+        Role::SsmOutput => Order::Columns(heads(0, shape.head_dim)),
         _ => Order::Stored,
     }
 }
 
-/// Whether each layer is of this kind, not full attention, as `layer_types` says, if it is there.
-fn by_type(json: &Document, layers: usize, kind: &str, kinds: &'static str) -> Result<Option<Vec<bool>>> {
+/// The shape of Mamba 2; `hidden` is the size of the hidden state.
+fn mamba2_shape(json: &Document, hidden: usize) -> Result<Mamba2Config> {
+    const HEADS: &str = "mamba_n_heads";
+    const HEAD: &str = "mamba_d_head";
+    const LIMIT: &str = "time_step_limit";
+    let size = |key, missing| json.opt_size(key).map(|size| size.unwrap_or(missing));
+    let (heads, groups) = (size(HEADS, 128)?, size("mamba_n_groups", 1)?);
+    let inner = size("mamba_expand", 2)? * hidden;
+    if !heads.is_multiple_of(groups) || !inner.is_multiple_of(heads) {
+        return Err(json.bad(HEADS, "a multiple of mamba_n_groups that divides mamba_expand * hidden_size").into());
+    }
+    let head_dim = inner / heads;
+    let is_auto = json.get(HEAD).is_some_and(|size| size == "auto");
+    if !is_auto && json.opt_size(HEAD)?.is_some_and(|size| size != head_dim) {
+        return Err(json.bad(HEAD, "auto, or mamba_expand * hidden_size / mamba_n_heads").into());
+    }
+    let is_infinite = |limit: &serde_json::Value| limit == "Infinity" || limit["__float__"] == "Infinity";
+    if let Some(limits) = json.opt_list(LIMIT)? {
+        match &limits[..] {
+            [least, most] if least.as_f64() == Some(0.0) && is_infinite(most) => {}
+            _ => return Err(json.unsupported(LIMIT, "[0, Infinity]").into()),
+        }
+    }
+    let (state_size, taps) = (size("mamba_d_state", 256)?, size("mamba_d_conv", 4)?);
+    Ok(Mamba2Config { heads, head_dim, groups, state_size, taps })
+}
+
+/// Whether each layer is of this kind, by its names, not attention, as `layer_types` says, if it is
+/// there.
+fn by_type(json: &Document, layers: usize, names: &[&str], kinds: &'static str) -> Result<Option<Vec<bool>>> {
     let Some(list) = json.opt_list(KINDS)? else { return Ok(None) };
     if list.len() != layers {
         return Err(json.bad(KINDS, "a list of num_hidden_layers").into());
     }
     let is_recurrent = |found: &serde_json::Value| match found.as_str() {
-        Some("full_attention") => Ok(false),
-        Some(found) if found == kind => Ok(true),
+        Some(found) if names.contains(&found) => Ok(true),
+        Some(found) if ATTENTION.contains(&found) => Ok(false),
         _ => Err(json.unsupported(KINDS, kinds).into()),
     };
     list.iter().map(is_recurrent).collect::<Result<_>>().map(Some)

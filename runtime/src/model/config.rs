@@ -70,6 +70,7 @@ impl LayerConfig {
             LayerKind::Attention => 0,
             LayerKind::ShortConvolution { taps } => (taps - 1) * hidden,
             LayerKind::GatedDeltaNet(shape) => shape.tail_width() + shape.state_width(),
+            LayerKind::Mamba2(shape) => shape.tail_width() + shape.state_width(),
         }
     }
 
@@ -79,6 +80,7 @@ impl LayerConfig {
             LayerKind::Attention => self.query_width(),
             LayerKind::ShortConvolution { .. } => hidden,
             LayerKind::GatedDeltaNet(shape) => shape.value_width(),
+            LayerKind::Mamba2(shape) => shape.inner_width(),
         }
     }
 

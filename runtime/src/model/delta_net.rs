@@ -3,7 +3,7 @@
 
 use crate::memory::OutOfMemory;
 use crate::ops::{
-    Activation, DeltaRule, Exec, activate, activate_gate, decay, for_each_row, l2_norm, rms_norm, sigmoid,
+    Activation, DeltaRule, Exec, activate, activate_gate, decay, for_each_row, l2_norm, rms_norm, sigmoid, time_step,
 };
 
 use super::Model;
@@ -45,7 +45,10 @@ pub(super) fn delta_net<E: From<OutOfMemory>>(
     add_bias(&exec.pool, &mut s.gated, weights.gate.bias.as_deref());
     add_bias(&exec.pool, &mut s.key, weights.decay.bias.as_deref());
     add_bias(&exec.pool, &mut s.value, weights.rate.bias.as_deref());
-    for_each_row(&exec.pool, &mut s.key, shape.value_heads, |_, x| decay(isa, x, &weights.step, &weights.scale));
+    for_each_row(&exec.pool, &mut s.key, shape.value_heads, |_, x| {
+        time_step(isa, x, &weights.step);
+        decay(isa, x, &weights.scale);
+    });
     for_each_row(&exec.pool, &mut s.value, shape.value_heads, |_, x| sigmoid(isa, x));
     convolve(exec, index, &weights.kernel, shape.channels(), parts, &s.query, &mut s.mixed);
     for_each_row(&exec.pool, &mut s.mixed, shape.channels(), |_, x| {
@@ -68,7 +71,7 @@ pub(super) fn delta_net<E: From<OutOfMemory>>(
         activate_gate(isa, Activation::Silu, gate, &heads[i * width..]);
     });
     s.end_mixer();
-    watch(Stage::Input { layer: index, role: Role::DeltaOutput, x: &s.gated })?;
+    watch(Stage::Input { layer: index, role: Role::SsmOutput, x: &s.gated })?;
     multiply(exec, model, index, parts, &s.gated, &mut s.quantized, [(&weights.output, &mut s.query)])?;
     add_bias(&exec.pool, &mut s.query, weights.output.bias.as_deref());
     add_residual(exec, config, None, &mut s.query, &mut s.x);

@@ -49,19 +49,20 @@ pub struct Scratch {
     /// `[n][hidden]`
     pub(super) normed: Vec<f32>,
     /// Queries, `[n][heads * head_dim]`, a convolution's gates and inputs, `[n][3 * hidden]`, or
-    /// the channels of a delta net; then what the mixer, or a mixture of experts, adds,
+    /// the channels of a delta net or Mamba 2; then what the mixer, or a mixture of experts, adds,
     /// `[n][hidden]`.
     pub(super) query: Vec<f32>,
     /// Queries and gates as attention with gates has them, `[n][heads][2][head_dim]`, or the gates
-    /// of a delta net, `[n][value heads * head_dim]`.
+    /// of a delta net or Mamba 2, `[n][heads * head_dim]`.
     pub(super) gated: Vec<f32>,
     /// Keys, `[n][kv_heads * head_dim]`, a convolution's gated inputs, `[n][hidden]`, or the decays
-    /// of a delta net, `[n][value heads]`.
+    /// of a delta net or Mamba 2, `[n][heads]`.
     pub(super) key: Vec<f32>,
-    /// Values, `[n][kv_heads * head_dim]`, or the rates of a delta net, `[n][value heads]`.
+    /// Values, `[n][kv_heads * head_dim]`, the rates of a delta net, or the time steps of Mamba 2,
+    /// `[n][heads]`.
     pub(super) value: Vec<f32>,
     /// What attention or a convolution gives: `[n][heads * head_dim]`, `[n][hidden]`, or the
-    /// channels of a delta net.
+    /// channels of a delta net or Mamba 2.
     pub(super) mixed: Vec<f32>,
     /// `[n][ffn]`, the gate of a per-layer input, `[n][per_layer]`, what a router of AltUp gives,
     /// `[n][streams]`, or the middle of a low-rank residual, `[n][rank]`.
@@ -98,7 +99,7 @@ impl State {
         let layer = |layer: &LayerConfig| match (layer.kind, layer.kv_source) {
             (LayerKind::Attention, None) => LayerState::Attention(LayerKvCache::new(layer.kv_shape(), kv_type)),
             (LayerKind::Attention, Some(source)) => LayerState::Shared(source),
-            (LayerKind::ShortConvolution { .. } | LayerKind::GatedDeltaNet(_), _) => {
+            (LayerKind::ShortConvolution { .. } | LayerKind::GatedDeltaNet(_) | LayerKind::Mamba2(_), _) => {
                 let start = width;
                 width += layer.recurrent_width(config.hidden);
                 LayerState::Recurrent(start..width)
@@ -415,6 +416,10 @@ impl MixerWidths {
             LayerKind::GatedDeltaNet(shape) => {
                 let (channels, heads) = (shape.channels(), shape.value_heads);
                 Self { projected: channels, gated: shape.value_width(), key: heads, value: heads, mixed: channels }
+            }
+            LayerKind::Mamba2(shape) => {
+                let (channels, heads) = (shape.channels(), shape.heads);
+                Self { projected: channels, gated: shape.inner_width(), key: heads, value: heads, mixed: channels }
             }
         }
     }

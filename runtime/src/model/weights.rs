@@ -32,6 +32,8 @@ pub enum Mixer {
     ShortConvolution(ShortConvolution),
     /// [`LayerKind::GatedDeltaNet`](super::LayerKind::GatedDeltaNet)
     DeltaNet(DeltaNet),
+    /// [`LayerKind::Mamba2`](super::LayerKind::Mamba2)
+    Mamba2(Mamba2),
 }
 
 /// The weights of a norm.
@@ -112,6 +114,35 @@ pub struct DeltaNet {
     /// The norm of each head of what it gives: `[head_dim]`
     pub output_norm: Vec<f32>,
     /// `[hidden][value heads * head_dim]`
+    pub output: Linear,
+}
+
+/// The weights of Mamba 2: see [`Mamba2Config`](super::Mamba2Config). The first three are one
+/// matrix of the file, [`Role::SsmInput`].
+#[derive(Debug)]
+pub struct Mamba2 {
+    /// The norm of the input, where the family has it.
+    pub norm: Option<Norm>,
+    /// The gate of what it gives: `[heads * head_dim][hidden]`
+    pub gate: Linear,
+    /// Inputs, B and C, one after the other: `[channels][hidden]`
+    pub channels: Linear,
+    /// The time steps, before [`Mamba2::step_bias`] and softplus: `[heads][hidden]`
+    pub step: Linear,
+    /// `[heads]`
+    pub step_bias: Vec<f32>,
+    /// A, what time steps are multiplied by: `[heads]`
+    pub scale: Vec<f32>,
+    /// D, how much of the inputs is added to what it gives: `[heads]`
+    pub skip: Vec<f32>,
+    /// The weights of the taps of the convolution, the oldest first: `[taps][channels]`
+    pub kernel: Vec<f32>,
+    /// What is added to the outputs of the convolution, `[channels]`, where the file has it.
+    pub kernel_bias: Option<Vec<f32>>,
+    /// The norm of each group of heads of what it gives, after the gate: `[groups][heads / groups *
+    /// head_dim]`
+    pub output_norm: Vec<f32>,
+    /// `[hidden][heads * head_dim]`
     pub output: Linear,
 }
 
@@ -319,6 +350,7 @@ impl Mixer {
             Self::DeltaNet(DeltaNet { query_key_value, gate, decay, rate, output, .. }) => {
                 vec![query_key_value, gate, decay, rate, output]
             }
+            Self::Mamba2(Mamba2 { gate, channels, step, output, .. }) => vec![gate, channels, step, output],
         }
         .into_iter()
     }
@@ -333,6 +365,7 @@ impl Mixer {
             Self::DeltaNet(DeltaNet { query_key_value, gate, decay, rate, output, .. }) => {
                 vec![query_key_value, gate, decay, rate, output]
             }
+            Self::Mamba2(Mamba2 { gate, channels, step, output, .. }) => vec![gate, channels, step, output],
         }
         .into_iter()
     }
