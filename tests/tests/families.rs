@@ -28,7 +28,7 @@ fn load() -> Vec<Golden> {
     let manifest: serde_json::Value =
         serde_json::from_slice(&std::fs::read(goldens().join("tiny.json")).unwrap()).unwrap();
     let models = manifest["models"].as_array().unwrap();
-    assert_eq!(models.len(), 42);
+    assert_eq!(models.len(), 44);
     models.iter().map(golden).collect()
 }
 
@@ -253,6 +253,11 @@ fn keys_of_one_family_are_checked_too() {
         ("qwen35", "ssm.inner_size", Value::U32(40)),
         ("qwen35", "ssm.state_size", Value::U32(2048)),
         ("qwen35", "ssm.time_step_rank", Value::U32(5)),
+        ("granitehybrid", "ssm.conv_kernel", Value::U32(1)),
+        ("granitehybrid", "ssm.inner_size", Value::U32(42)),
+        ("granitehybrid", "ssm.state_size", Value::U32(2048)),
+        ("granitehybrid", "ssm.time_step_rank", Value::U32(5)),
+        ("granitehybrid", "attention.head_count_kv", Value::from(vec![0_i32, 0, 3, 0])),
     ] {
         let key = format!("{name}.{key}");
         match Model::from_storage(Storage::from(edited(name, &[(&key, Some(value))]))) {

@@ -5,8 +5,9 @@ use ollm_runtime::model::{DeltaNetConfig, Mamba2Config, Role};
 
 use super::architecture::RecurrentKeys;
 use super::document::Document;
+use super::part::Part;
 use crate::Result;
-use crate::quantize::{HeadGroups, Order};
+use crate::quantize::{HeadGroups, Order, Strides};
 
 /// The recurrent layers of a model.
 pub(super) enum HfRecurrent {
@@ -107,6 +108,19 @@ impl HfRecurrent {
                 number("ssm.time_step_rank", shape.heads),
                 number("ssm.inner_size", shape.inner_width()),
             ],
+        }
+    }
+
+    /// What a tensor is of that of transformers, where it is not made of its rows: the norm of Mamba
+    /// 2 is a vector there, and a row for each group in GGUF.
+    pub(super) fn part(&self, role: Role) -> Option<Part> {
+        match (self, role) {
+            (Self::Mamba2 { shape, .. }, Role::SsmNorm) => {
+                let inner = shape.inner_width();
+                let strides = Strides { first: 0, matrix: 0, row: inner / shape.groups, column: 1 };
+                Some(Part::Elements { strides, shape: [1, 1, inner] })
+            }
+            _ => None,
         }
     }
 

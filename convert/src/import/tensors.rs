@@ -146,9 +146,15 @@ impl HfConfig {
         });
         let other = other.into_iter().chain(old).map(|other| Origin {
             names: self.of_heads(name.role, names.of(other)),
-            part: Part::Rows(self.rows(name.role)),
+            part: self.part(name.role),
         });
         experts.chain(other).collect()
+    }
+
+    /// What a tensor is of that of transformers.
+    fn part(&self, role: Role) -> Part {
+        let own = self.recurrent.as_ref().and_then(|recurrent| recurrent.part(role));
+        own.unwrap_or_else(|| Part::Rows(self.rows(role)))
     }
 
     /// The rows of two tokens in the head, which may be the embedding.

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::common::{Folder, read};
 
-pub(super) const GOLDENS: [&str; 42] = [
+pub(super) const GOLDENS: [&str; 44] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -58,6 +58,8 @@ pub(super) const GOLDENS: [&str; 42] = [
     "olmoe",
     "granitemoe",
     "granitemoeshared",
+    "granitehybrid",
+    "granitehybridmoe",
     "gemma3n",
     "gemma4",
     "gemma4_unified",
@@ -108,6 +110,9 @@ impl Source {
             }
             if name.ends_with("shared_expert_gate.weight") {
                 shape.insert(0, 1);
+            }
+            if [".mamba.A_log", ".mamba.D", ".mamba.norm.weight"].iter().any(|vector| name.ends_with(vector)) {
+                shape = vec![values.len()];
             }
             if name.ends_with(".conv.conv.weight") || name.ends_with(".conv1d.weight") {
                 shape.insert(1, 1);
@@ -297,7 +302,17 @@ pub(super) fn own_module(kind: &str, stem: &str) -> Option<&'static str> {
         ("mixtral", "ffn_gate_exps") => "block_sparse_moe.experts.{}.w1",
         ("mixtral", "ffn_up_exps") => "block_sparse_moe.experts.{}.w3",
         ("mixtral", "ffn_down_exps") => "block_sparse_moe.experts.{}.w2",
-        ("granitemoe" | "granitemoeshared", stem) => match stem {
+        ("granitemoehybrid", "ssm_in") => "mamba.in_proj",
+        ("granitemoehybrid", "ssm_dt") => "mamba.dt_bias",
+        ("granitemoehybrid", "ssm_a") => "mamba.A_log",
+        ("granitemoehybrid", "ssm_d") => "mamba.D",
+        ("granitemoehybrid", "ssm_conv1d") => "mamba.conv1d",
+        ("granitemoehybrid", "ssm_norm") => "mamba.norm",
+        ("granitemoehybrid", "ssm_out") => "mamba.out_proj",
+        ("granitemoehybrid", "ffn_gate") => "shared_mlp.gate",
+        ("granitemoehybrid", "ffn_up") => "shared_mlp.up",
+        ("granitemoehybrid", "ffn_down") => "shared_mlp.output_linear",
+        ("granitemoe" | "granitemoeshared" | "granitemoehybrid", stem) => match stem {
             "ffn_gate_inp" => "block_sparse_moe.router.layer",
             "ffn_gate_exps" => "block_sparse_moe.gate",
             "ffn_up_exps" => "block_sparse_moe.up",
@@ -340,7 +355,7 @@ pub(super) fn own_module(kind: &str, stem: &str) -> Option<&'static str> {
 
 /// The name and the values of a tensor in transformers.
 pub(super) fn original(config: &Value, name: &str, values: &[f32], cols: usize) -> (String, Vec<f32>) {
-    const INTERLEAVED: [&str; 10] = [
+    const INTERLEAVED: [&str; 11] = [
         "llama",
         "mistral",
         "smollm3",
@@ -351,6 +366,7 @@ pub(super) fn original(config: &Value, name: &str, values: &[f32], cols: usize) 
         "mixtral",
         "granitemoe",
         "granitemoeshared",
+        "granitemoehybrid",
     ];
     let kind = config["model_type"].as_str().unwrap();
     let number = |key: &str| config[key].as_u64().unwrap() as usize;
@@ -386,6 +402,7 @@ pub(super) fn original(config: &Value, name: &str, values: &[f32], cols: usize) 
     let values = match stem {
         "self_attn.q_proj" if INTERLEAVED.contains(&kind) => apart(values, number("num_attention_heads"), cols),
         "self_attn.k_proj" if INTERLEAVED.contains(&kind) => apart(values, number("num_key_value_heads"), cols),
+        "mamba.A_log" => values.iter().map(|x| (-x).ln()).collect(),
         _ if stem.starts_with("linear_attn.") => grouped_heads(config, stem, values, cols),
         _ if from_one && stem.ends_with("norm") && suffix == "weight" => values.iter().map(|x| x - 1.0).collect(),
         _ => values.to_vec(),
@@ -393,7 +410,7 @@ pub(super) fn original(config: &Value, name: &str, values: &[f32], cols: usize) 
     // What is fused below has no name of its own.
     let name = match stem.rsplit_once('.') {
         Some((_, "gate" | "up")) if kind.starts_with("granitemoe") => format!("{layer}{stem}"),
-        Some((_, "dt_bias" | "A_log" | "sinks" | "expert_bias" | "correct_output_scale")) => format!("{layer}{stem}"),
+        Some((_, "dt_bias" | "A_log" | "D" | "sinks" | "expert_bias" | "correct_output_scale")) => format!("{layer}{stem}"),
         // A buffer, and no module.
         None if stem == "layer_scalar" => format!("{layer}{stem}"),
         _ => format!("{layer}{stem}.{suffix}"),

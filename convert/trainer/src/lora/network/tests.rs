@@ -67,6 +67,7 @@ fn what_is_not_computed_is_refused() {
         ("lfm2moe", "recurrent"),
         ("gpt-oss", "sinks"),
         ("qwen35", "recurrent"),
+        ("granitehybrid", "recurrent"),
         ("gemma3n", "streams"),
         ("gemma4", "per-layer"),
         ("gemma4_unified", "norms of values"),
