@@ -86,9 +86,6 @@ fn mix(exec: &Exec, index: usize, shape: DeltaNetConfig, parts: &mut [Part<'_>],
     for part in parts {
         let tokens = first..first + part.tokens.len();
         first = tokens.end;
-        if tokens.is_empty() {
-            continue;
-        }
         let rule = DeltaRule {
             key_heads,
             value_heads,
@@ -98,12 +95,6 @@ fn mix(exec: &Exec, index: usize, shape: DeltaNetConfig, parts: &mut [Part<'_>],
             rate: &s.value[tokens.start * value_heads..tokens.end * value_heads],
         };
         let out = &mut s.query[tokens.start * width..tokens.end * width];
-        let (state, after) = part.state.recurrent(index, part.first);
-        let (mut done, mut state) = (0, &state[shape.tail_width()..]);
-        for (tokens, next) in after {
-            let next = &mut next[shape.tail_width()..];
-            rule.run(exec, done..tokens, state, next, out);
-            (done, state) = (tokens, next);
-        }
+        part.advance(index, shape.tail_width(), |tokens, state, next| rule.run(exec, tokens, state, next, out));
     }
 }

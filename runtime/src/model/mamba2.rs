@@ -63,9 +63,6 @@ fn scan(exec: &Exec, index: usize, shape: Mamba2Config, skip: &[f32], parts: &mu
     for part in parts {
         let tokens = first..first + part.tokens.len();
         first = tokens.end;
-        if tokens.is_empty() {
-            continue;
-        }
         let scan = SelectiveScan {
             heads,
             head_dim,
@@ -77,12 +74,6 @@ fn scan(exec: &Exec, index: usize, shape: Mamba2Config, skip: &[f32], parts: &mu
             skip,
         };
         let out = &mut s.query[tokens.start * width..tokens.end * width];
-        let (state, after) = part.state.recurrent(index, part.first);
-        let (mut done, mut state) = (0, &state[shape.tail_width()..]);
-        for (tokens, next) in after {
-            let next = &mut next[shape.tail_width()..];
-            scan.run(exec, done..tokens, state, next, out);
-            (done, state) = (tokens, next);
-        }
+        part.advance(index, shape.tail_width(), |tokens, state, next| scan.run(exec, tokens, state, next, out));
     }
 }
