@@ -144,10 +144,10 @@ impl HfConfig {
             let module = module.or_else(|| other.strip_suffix(".LayerNorm.bias").map(|module| (module, "beta")));
             module.map(|(module, part)| format!("{module}.LayerNorm.{part}"))
         });
-        let other = other.into_iter().chain(old).map(|other| Origin {
-            names: self.of_heads(name.role, names.of(other)),
-            part: self.part(name.role),
-        });
+        let other = other
+            .into_iter()
+            .chain(old)
+            .map(|other| Origin { names: self.of_heads(name.role, names.of(other)), part: self.part(name.role) });
         experts.chain(other).collect()
     }
 
@@ -231,7 +231,8 @@ impl HfConfig {
 pub(super) fn transformers_name(architecture: &Architecture, name: TensorName) -> Option<String> {
     let other = architecture.modules.iter().find(|(role, _)| *role == name.role);
     let end = if name.is_bias { "bias" } else { "weight" };
-    let in_mixer = |part: &str| Some(format!("{}{}.{part}", layer(architecture, name), architecture.recurrent.module()));
+    let in_mixer =
+        |part: &str| Some(format!("{}{}.{part}", layer(architecture, name), architecture.recurrent.module()));
     let module = match name.role {
         _ if other.is_some() => other.map(|(_, module)| *module)?,
         Role::Embedding => "model.embed_tokens",

@@ -340,11 +340,8 @@ const LAYER_NORM: Family = Family { norm: NormKind::Layer, norm_bias: true, ..HA
 const GRANITE: Family = Family { name: "granite", rope: RopeLayers::Switched, divided_logits: true, ..LLAMA };
 
 /// The Granite families with experts.
-const GRANITE_MOE: Family = Family {
-    name: "granitemoe",
-    experts: Some(ExpertRules { shared: SharedRule::IfSized, ..EXPERTS }),
-    ..GRANITE
-};
+const GRANITE_MOE: Family =
+    Family { name: "granitemoe", experts: Some(ExpertRules { shared: SharedRule::IfSized, ..EXPERTS }), ..GRANITE };
 
 /// The defaults of the LFM2 families.
 const LFM2: Family = Family {

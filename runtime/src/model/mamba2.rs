@@ -29,8 +29,7 @@ pub(super) fn mamba2<E: From<OutOfMemory>>(
     s.begin_mixer(config, &config.layers[index]);
     input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
     watch(Stage::Input { layer: index, role: Role::Query, x: &s.normed })?;
-    let outputs =
-        [(&weights.gate, &mut s.gated), (&weights.channels, &mut s.query), (&weights.step, &mut s.value)];
+    let outputs = [(&weights.gate, &mut s.gated), (&weights.channels, &mut s.query), (&weights.step, &mut s.value)];
     multiply(exec, model, index, parts, &s.normed, &mut s.quantized, outputs)?;
     for_each_row(&exec.pool, &mut s.value, shape.heads, |_, x| time_step(isa, x, &weights.step_bias));
     s.key.copy_from_slice(&s.value);

@@ -410,7 +410,9 @@ pub(super) fn original(config: &Value, name: &str, values: &[f32], cols: usize) 
     // What is fused below has no name of its own.
     let name = match stem.rsplit_once('.') {
         Some((_, "gate" | "up")) if kind.starts_with("granitemoe") => format!("{layer}{stem}"),
-        Some((_, "dt_bias" | "A_log" | "D" | "sinks" | "expert_bias" | "correct_output_scale")) => format!("{layer}{stem}"),
+        Some((_, "dt_bias" | "A_log" | "D" | "sinks" | "expert_bias" | "correct_output_scale")) => {
+            format!("{layer}{stem}")
+        }
         // A buffer, and no module.
         None if stem == "layer_scalar" => format!("{layer}{stem}"),
         _ => format!("{layer}{stem}.{suffix}"),
