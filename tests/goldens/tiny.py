@@ -88,6 +88,11 @@ NARROW = {**FEW, "moe_intermediate_size": 16}
 GRANITE_HYBRID = {"num_hidden_layers": 4, "layer_types": ["mamba", "mamba", "attention", "mamba"], "mamba_n_heads": 4,
                   "mamba_n_groups": 2, "mamba_d_state": 10, "embedding_multiplier": 6.0, "attention_multiplier": 0.2,
                   "residual_multiplier": 0.4, "logits_scaling": 3.0, "position_embedding_type": "nope"}
+# Falcon H1: attention beside Mamba 2, and powers of two as multipliers, which GGUF has in the weights.
+FALCON_H1 = {"head_dim": 8, "mamba_d_ssm": 48, "mamba_n_heads": 4, "mamba_n_groups": 2, "mamba_d_state": 10,
+             "mamba_norm_before_gate": False, "tie_word_embeddings": False, "embedding_multiplier": 4.0, "lm_head_multiplier": 0.5,
+             "key_multiplier": 0.5, "attention_in_multiplier": 2.0, "attention_out_multiplier": 4.0, "ssm_in_multiplier": 0.5,
+             "ssm_out_multiplier": 2.0, "mlp_multipliers": [2.0, 4.0], "ssm_multipliers": [4.0, 2.0, 8.0, 4.0, 2.0]}
 VISION = {"depth": 1, "hidden_size": 32, "embed_dim": 32, "num_heads": 2, "intermediate_size": 32, "out_hidden_size": 32}
 
 
@@ -187,6 +192,8 @@ SMALL_MODELS = [
           num_experts_per_tok=0, **GRANITE_HYBRID),
     small("granitehybridmoe", 41, ARCH.GRANITE_HYBRID, "GraniteMoeHybrid", intermediate_size=16, shared_intermediate_size=24,
           **GRANITE_HYBRID, **FEW),
+    small("falcon-h1", 42, ARCH.FALCON_H1, "FalconH1", **FALCON_H1),
+    small("falcon-h1-norm", 43, ARCH.FALCON_H1, "FalconH1", mamba_rms_norm=True, **FALCON_H1),
     small("gemma3n", 39, ARCH.GEMMA3N, "Gemma3nText", **GEMMA3N),
 ]
 # Models whose norms multiply by 1 more than their weights.
@@ -350,6 +357,12 @@ def write_family(writer, config, rope, sliding_head):
                 writer.add_ssm_group_count(config.mamba_n_groups)
                 writer.add_ssm_time_step_rank(config.mamba_n_heads)
                 writer.add_ssm_inner_size(config.mamba_n_heads * config.mamba_d_head)
+        case "falcon-h1":
+            writer.add_ssm_conv_kernel(config.mamba_d_conv)
+            writer.add_ssm_state_size(config.mamba_d_state)
+            writer.add_ssm_group_count(config.mamba_n_groups)
+            writer.add_ssm_time_step_rank(config.mamba_n_heads)
+            writer.add_ssm_inner_size(config.mamba_d_ssm)
         case "phi3":
             writer.add_sliding_window(0)
             writer.add_rope_scaling_orig_ctx_len(config.original_max_position_embeddings)
@@ -471,6 +484,32 @@ def mamba_shape(name, value, config):
     return value
 
 
+def multiplied(name, value, config):
+    """A parameter of Falcon H1 with its multipliers."""
+    match name.removesuffix(".weight").split(".")[-1]:
+        case "embed_tokens":
+            return value * np.float32(config.embedding_multiplier)
+        case "lm_head":
+            return value * np.float32(config.lm_head_multiplier)
+        case "gate_proj":
+            return value * np.float32(config.mlp_multipliers[0])
+        case "down_proj":
+            return value * np.float32(config.mlp_multipliers[1])
+        case "q_proj" | "v_proj":
+            return value * np.float32(config.attention_in_multiplier)
+        case "k_proj":
+            return value * np.float32(config.attention_in_multiplier * config.key_multiplier)
+        case "o_proj":
+            return value * np.float32(config.attention_out_multiplier)
+        case "out_proj":
+            return value * np.float32(config.ssm_out_multiplier)
+        case "in_proj":
+            group = config.mamba_n_groups * config.mamba_d_state
+            rows = np.repeat(config.ssm_multipliers, [config.mamba_d_ssm, config.mamba_d_ssm, group, group, config.mamba_n_heads])
+            return value * (rows[:, None] * config.ssm_in_multiplier).astype(np.float32)
+    return value
+
+
 def rope_factors(model, config):
     """GGUF stores llama3 scaling as divisors of the plain frequencies; they follow from what transformers computed."""
     scaled = model.model.rotary_emb.inv_freq.double().numpy()
@@ -534,6 +573,8 @@ def write_gguf(path, arch, pre, model, config, half=False):
             continue
         if arch in INTERLEAVED and (heads := rotary_heads(name, config)):
             value = interleave_rope_rows(value, heads)
+        if arch == ARCH.FALCON_H1:
+            value = multiplied(name, value, config)
         if "linear_attn" in name:
             value = tiled_heads(name, value, config)
         elif ".mamba." in name:

@@ -28,7 +28,7 @@ fn load() -> Vec<Golden> {
     let manifest: serde_json::Value =
         serde_json::from_slice(&std::fs::read(goldens().join("tiny.json")).unwrap()).unwrap();
     let models = manifest["models"].as_array().unwrap();
-    assert_eq!(models.len(), 44);
+    assert_eq!(models.len(), 46);
     models.iter().map(golden).collect()
 }
 

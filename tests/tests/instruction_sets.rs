@@ -18,7 +18,7 @@ use ollm_tests::{golden, plugins};
 
 /// Those after the eighth have activations, norms, places of norms, layers or experts that none
 /// before has.
-const FAMILIES: [&str; 29] = [
+const FAMILIES: [&str; 30] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -41,6 +41,7 @@ const FAMILIES: [&str; 29] = [
     "granitemoeshared",
     "granitehybrid",
     "granitehybridmoe",
+    "falcon-h1-norm",
     "lfm2",
     "gemma3n",
     "gemma4",

@@ -152,13 +152,15 @@ pub(super) enum RecurrentKeys {
     DeltaNets,
     /// Mamba 2.
     Mamba2,
+    /// Mamba 2 beside attention, with multipliers.
+    AttentionMamba2,
 }
 
 impl RecurrentKeys {
     /// The module of a recurrent layer with a state-space model or a delta net.
     pub(super) const fn module(self) -> &'static str {
         match self {
-            Self::Mamba2 => "mamba",
+            Self::Mamba2 | Self::AttentionMamba2 => "mamba",
             Self::None | Self::ShortConvolutions { .. } | Self::DeltaNets => "linear_attn",
         }
     }

@@ -281,8 +281,33 @@ const LFM2: Architecture = Architecture {
     ..LLAMA
 };
 
+const FALCON_H1: Architecture = Architecture {
+    name: Some("FalconH1ForCausalLM"),
+    model_type: "falcon_h1",
+    family: "falcon-h1",
+    biases: NO_BIASES,
+    recurrent: RecurrentKeys::AttentionMamba2,
+    refused: &["mamba_proj_bias", "projectors_bias", "attention_bias", "mlp_bias"],
+    modules: &[
+        (Role::OutputNorm, "model.final_layernorm"),
+        (Role::BareFfnNorm, "pre_ff_layernorm"),
+        (Role::FfnGate, "feed_forward.gate_proj"),
+        (Role::FfnUp, "feed_forward.up_proj"),
+        (Role::FfnDown, "feed_forward.down_proj"),
+    ],
+    defaults: Defaults {
+        vocab: 128_000,
+        ffn: 14_336,
+        kv_heads: Some(8),
+        context: 8192,
+        norm_epsilon: 1e-5,
+        ..LLAMA.defaults
+    },
+    ..LLAMA
+};
+
 /// All of them.
-pub(super) static ALL: [Architecture; 51] = [
+pub(super) static ALL: [Architecture; 52] = [
     LLAMA,
     Architecture {
         name: Some("MistralForCausalLM"),
@@ -735,6 +760,7 @@ pub(super) static ALL: [Architecture; 51] = [
         defaults: Defaults { hidden: 2048, ffn: 7168, ..LFM2.defaults },
         ..LFM2
     },
+    FALCON_H1,
     BERT,
     NOMIC_BERT,
     ROBERTA,

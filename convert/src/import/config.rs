@@ -12,6 +12,7 @@ use super::document::Document;
 use super::experts::HfExperts;
 use super::layer_shapes::LayerShapes;
 use super::metadata::MetadataPairs;
+use super::multipliers::Multipliers;
 use super::recurrent::{ATTENTION, HfRecurrent, MAMBA, adjusted_ffn};
 use super::rope::Ropes;
 use super::text_config::TextConfig;
@@ -41,6 +42,8 @@ pub(super) struct HfConfig {
     pub(super) streams: Option<usize>,
     /// Which layers are recurrent, where some may be.
     pub(super) recurrent: Option<HfRecurrent>,
+    /// What the outputs of matrices are multiplied by, where something may.
+    pub(super) multipliers: Option<Multipliers>,
     pub(super) head_dim: usize,
     pub(super) vocab: usize,
     /// The head is the embedding; `None` where only the weights tell.
@@ -101,6 +104,11 @@ impl HfConfig {
         let window = Window::read(json, architecture, layers, rope_layers.as_deref())?;
         let layer_shapes = layer_shapes(json, architecture, window.as_ref(), [heads, kv_heads, head_dim], &widths)?;
         let full_head_dim = layer_shapes.as_ref().and_then(|shapes| shapes.full_head_dim);
+        let recurrent = HfRecurrent::read(json, architecture.recurrent, layers, hidden)?;
+        let multipliers = match &recurrent {
+            Some(HfRecurrent::Mamba2 { shape, layers: None, .. }) => Some(Multipliers::read(json, *shape)?),
+            _ => None,
+        };
         let head_dims = [full_head_dim.unwrap_or(head_dim), head_dim];
         Ok(Self {
             json: whole.over(json),
@@ -115,7 +123,8 @@ impl HfConfig {
             kv_heads,
             layer_shapes,
             streams: family.altup.then(|| streams(json)).transpose()?,
-            recurrent: HfRecurrent::read(json, architecture.recurrent, layers, hidden)?,
+            recurrent,
+            multipliers,
             head_dim,
             vocab: size("vocab_size", defaults.vocab)?,
             tied,
@@ -240,10 +249,10 @@ impl HfConfig {
         let heads = self.kv_heads as u32;
         match &self.recurrent {
             // As llama.cpp writes lists.
-            Some(HfRecurrent::ShortConvolutions { layers, .. } | HfRecurrent::Mamba2 { layers, .. }) => {
+            Some(HfRecurrent::ShortConvolutions { layers, .. } | HfRecurrent::Mamba2 { layers: Some(layers), .. }) => {
                 layers.iter().map(|is| if *is { 0 } else { heads as i32 }).collect::<Vec<_>>().into()
             }
-            Some(HfRecurrent::DeltaNets { .. }) | None => heads.into(),
+            Some(HfRecurrent::DeltaNets { .. } | HfRecurrent::Mamba2 { layers: None, .. }) | None => heads.into(),
         }
     }
 

@@ -16,8 +16,9 @@ pub(super) enum HfRecurrent {
     /// Gated delta nets, which layers are such, and the interval of the others, where nothing else
     /// is said of them.
     DeltaNets { shape: DeltaNetConfig, layers: Vec<bool>, interval: usize },
-    /// Mamba 2, which layers are such, and whether its convolution has a bias.
-    Mamba2 { shape: Mamba2Config, layers: Vec<bool>, has_bias: bool },
+    /// Mamba 2, and which layers are such: all, beside attention, where nothing is said. Whether its
+    /// convolution has a bias, and it a norm behind the gate.
+    Mamba2 { shape: Mamba2Config, layers: Option<Vec<bool>>, has_bias: bool, has_norm: bool },
 }
 
 const KINDS: &str = "layer_types";
@@ -34,6 +35,7 @@ impl HfRecurrent {
             RecurrentKeys::ShortConvolutions { .. } => Self::short_convolutions(json, layers).map(Some),
             RecurrentKeys::DeltaNets => Self::delta_nets(json, layers).map(Some),
             RecurrentKeys::Mamba2 => Self::mamba2(json, layers, hidden).map(Some),
+            RecurrentKeys::AttentionMamba2 => Self::attention_mamba2(json, hidden).map(Some),
         }
     }
 
@@ -83,8 +85,22 @@ impl HfRecurrent {
     /// Those of `layer_types`, which has to be there.
     fn mamba2(json: &Document, layers: usize, hidden: usize) -> Result<Self> {
         let layers = by_type(json, layers, &MAMBA, "mamba, attention")?.ok_or_else(|| json.missing(KINDS))?;
-        let has_bias = json.opt_bool("mamba_conv_bias")?.unwrap_or(true);
-        Ok(Self::Mamba2 { shape: mamba2_shape(json, hidden)?, layers, has_bias })
+        let shape = mamba2_shape(json, size(json, "mamba_expand", 2)? * hidden)?;
+        Ok(Self::Mamba2 { shape, layers: Some(layers), has_bias: has_conv_bias(json)?, has_norm: true })
+    }
+
+    /// In all layers.
+    fn attention_mamba2(json: &Document, hidden: usize) -> Result<Self> {
+        const INNER: &str = "mamba_d_ssm";
+        const FIRST: &str = "mamba_norm_before_gate";
+        let expanded = size(json, "mamba_expand", 2)? * hidden;
+        let inner = if json.is_null(INNER) { expanded } else { size(json, INNER, 1024)? };
+        let has_norm = json.opt_bool("mamba_rms_norm")?.unwrap_or(false);
+        if has_norm && json.opt_bool(FIRST)?.unwrap_or(true) {
+            return Err(json.unsupported(FIRST, "false, where mamba_rms_norm is true").into());
+        }
+        let shape = mamba2_shape(json, inner)?;
+        Ok(Self::Mamba2 { shape, layers: None, has_bias: has_conv_bias(json)?, has_norm })
     }
 
     /// Their keys in GGUF.
@@ -147,21 +163,29 @@ pub(super) fn delta_order(shape: DeltaNetConfig, role: Role) -> Order {
     }
 }
 
-/// The shape of Mamba 2; `hidden` is the size of the hidden state.
-fn mamba2_shape(json: &Document, hidden: usize) -> Result<Mamba2Config> {
+fn size(json: &Document, key: &str, missing: usize) -> Result<usize> {
+    Ok(json.opt_size(key)?.unwrap_or(missing))
+}
+
+/// Whether the convolution of Mamba 2 has a bias.
+fn has_conv_bias(json: &Document) -> Result<bool> {
+    Ok(json.opt_bool("mamba_conv_bias")?.unwrap_or(true))
+}
+
+/// The shape of Mamba 2, all of whose heads have so many elements.
+fn mamba2_shape(json: &Document, inner: usize) -> Result<Mamba2Config> {
     const HEADS: &str = "mamba_n_heads";
     const HEAD: &str = "mamba_d_head";
     const LIMIT: &str = "time_step_limit";
-    let size = |key, missing| json.opt_size(key).map(|size| size.unwrap_or(missing));
-    let (heads, groups) = (size(HEADS, 128)?, size("mamba_n_groups", 1)?);
-    let inner = size("mamba_expand", 2)? * hidden;
+    let (heads, groups) = (size(json, HEADS, 128)?, size(json, "mamba_n_groups", 1)?);
     if !heads.is_multiple_of(groups) || !inner.is_multiple_of(heads) {
-        return Err(json.bad(HEADS, "a multiple of mamba_n_groups that divides mamba_expand * hidden_size").into());
+        let rule = "a multiple of mamba_n_groups that divides mamba_d_ssm, or mamba_expand * hidden_size";
+        return Err(json.bad(HEADS, rule).into());
     }
     let head_dim = inner / heads;
     let is_auto = json.get(HEAD).is_some_and(|size| size == "auto");
     if !is_auto && json.opt_size(HEAD)?.is_some_and(|size| size != head_dim) {
-        return Err(json.bad(HEAD, "auto, or mamba_expand * hidden_size / mamba_n_heads").into());
+        return Err(json.bad(HEAD, "auto, or that by mamba_n_heads").into());
     }
     let is_infinite = |limit: &serde_json::Value| limit == "Infinity" || limit["__float__"] == "Infinity";
     if let Some(limits) = json.opt_list(LIMIT)? {
@@ -170,7 +194,7 @@ fn mamba2_shape(json: &Document, hidden: usize) -> Result<Mamba2Config> {
             _ => return Err(json.unsupported(LIMIT, "[0, Infinity]").into()),
         }
     }
-    let (state_size, taps) = (size("mamba_d_state", 256)?, size("mamba_d_conv", 4)?);
+    let (state_size, taps) = (size(json, "mamba_d_state", 256)?, size(json, "mamba_d_conv", 4)?);
     Ok(Mamba2Config { heads, head_dim, groups, state_size, taps })
 }
 

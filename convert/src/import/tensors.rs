@@ -199,6 +199,9 @@ impl HfConfig {
             TensorName { role: Role::QueryNorm | Role::KeyNorm, .. } if self.architecture.head_norms => self.head_norms,
             TensorName { role: Role::Key | Role::Value | Role::KeyNorm | Role::LayerScale, .. }
             | TensorName { role: Role::Classifier | Role::ClassifierNorm, .. } => true,
+            TensorName { role: Role::SsmNorm, .. } => {
+                matches!(self.recurrent, Some(HfRecurrent::Mamba2 { has_norm: true, .. }))
+            }
             TensorName { role, .. } => role == Role::Head && self.tied != Some(true) && self.causal,
         }
     }
@@ -218,7 +221,9 @@ impl HfConfig {
 
     /// What happens to the values of a tensor of so many dimensions on the way.
     fn change(&self, name: TensorName, dims: usize) -> Change {
+        let multiplied = self.multipliers.as_ref().and_then(|multipliers| multipliers.change(name.role));
         match name.role {
+            _ if multiplied.is_some() => multiplied.unwrap_or(Change::None),
             Role::SsmScale => Change::NegativeExp,
             Role::SsmNorm => Change::None,
             _ if dims == 1 && !name.is_bias && self.architecture.norms_from_one => Change::AddOne,

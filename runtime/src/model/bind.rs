@@ -169,6 +169,9 @@ impl<'a> Bound<'a> {
             LayerKind::ShortConvolution { .. } => Mixer::ShortConvolution(self.short_convolution(&name)?),
             LayerKind::GatedDeltaNet(_) => Mixer::DeltaNet(self.delta_net(&name)?),
             LayerKind::Mamba2(shape) => Mixer::Mamba2(self.mamba2(&name, shape)?),
+            LayerKind::AttentionMamba2(shape) => {
+                Mixer::AttentionMamba2(self.attention(&name, config, layer)?, self.mamba2(&name, shape)?)
+            }
         };
         let network = match layer.experts {
             Some(shape) => Network::Experts(self.experts(&name, config, shape)?),
@@ -310,7 +313,7 @@ impl<'a> Bound<'a> {
             skip: self.vector(name(Role::SsmSkip))?,
             kernel: transposed(&kernel.matrix(self.file)),
             kernel_bias: self.vectors.remove(&name(Role::SsmKernel).bias()),
-            output_norm: self.vector(name(Role::SsmNorm))?,
+            output_norm: self.vectors.remove(&name(Role::SsmNorm)),
             output: self.linear(name(Role::SsmOutput))?,
         })
     }

@@ -31,7 +31,7 @@ pub(super) fn delta_net<E: From<OutOfMemory>>(
     let LayerKind::GatedDeltaNet(shape) = config.layers[index].kind else {
         unreachable!("the weights are of its kind")
     };
-    s.begin_mixer(config, &config.layers[index]);
+    s.begin_mixer(config, &config.layers[index], config.layers[index].kind);
     input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
     watch(Stage::Input { layer: index, role: Role::Query, x: &s.normed })?;
     let outputs = [

@@ -166,6 +166,8 @@ pub enum RecurrentKind {
     GatedDeltaNet,
     /// Mamba 2: the layers without key heads.
     Mamba2,
+    /// Mamba 2 beside attention: all layers.
+    AttentionMamba2,
 }
 
 impl RecurrentKind {
@@ -474,6 +476,12 @@ pub const FAMILIES: &[Family] = &[
     },
     LFM2,
     Family { name: "lfm2moe", experts: Some(ExpertRules { selection_bias: true, ..EXPERTS }), ..LFM2 },
+    Family {
+        name: "falcon-h1",
+        ffn_norm: Role::BareFfnNorm,
+        recurrent: Some(RecurrentKind::AttentionMamba2),
+        ..HALVES
+    },
     BERT,
     Family {
         name: "nomic-bert",

@@ -79,6 +79,10 @@ pub fn forward<E: From<OutOfMemory>>(
             }
             Mixer::DeltaNet(weights) => delta_net(exec, model, index, weights, parts, scratch, watch)?,
             Mixer::Mamba2(weights) => mamba2(exec, model, index, weights, parts, scratch, watch)?,
+            Mixer::AttentionMamba2(weights, beside) => {
+                attention(exec, model, index, weights, parts, scratch, watch)?;
+                mamba2(exec, model, index, beside, parts, scratch, watch)?;
+            }
         }
         if let Some(weights) = &layer.laurel {
             low_rank_residual(exec, model, index, weights, parts, scratch, watch)?;

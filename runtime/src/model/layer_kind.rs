@@ -23,6 +23,16 @@ pub enum LayerKind {
     GatedDeltaNet(DeltaNetConfig),
     /// A selective state-space model (Mamba 2: Dao & Gu 2024, arXiv 2405.21060): recurrent.
     Mamba2(Mamba2Config),
+    /// Attention and Mamba 2 side by side: they have the same input, and both are added (Falcon H1:
+    /// arXiv 2507.22448).
+    AttentionMamba2(Mamba2Config),
+}
+
+impl LayerKind {
+    /// Whether there is attention in it.
+    pub fn has_attention(self) -> bool {
+        matches!(self, Self::Attention | Self::AttentionMamba2(_))
+    }
 }
 
 /// The shape of a gated delta net. Value head `i` has the queries and keys of key head `i` modulo
@@ -121,6 +131,9 @@ impl FamilyKeys<'_> {
         let (kind, recurrent) = match family.recurrent {
             None => return Ok(vec![LayerKind::Attention; kv_heads.len()]),
             Some(RecurrentKind::ShortConvolution) => (self.short_convolution()?, without_keys()),
+            Some(RecurrentKind::AttentionMamba2) => {
+                return Ok(vec![LayerKind::AttentionMamba2(self.mamba2()?); kv_heads.len()]);
+            }
             Some(RecurrentKind::Mamba2) => (LayerKind::Mamba2(self.mamba2()?), without_keys()),
             Some(RecurrentKind::GatedDeltaNet) => {
                 (LayerKind::GatedDeltaNet(self.delta_net()?), self.recurrent_layers(blocks, kv_heads.len())?)

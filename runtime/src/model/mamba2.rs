@@ -1,5 +1,5 @@
 //! Mamba 2: a selective state-space model, whose state is a matrix for each head, of whatever
-//! length the text is (Granite 4; Dao & Gu 2024, arXiv 2405.21060).
+//! length the text is (Granite 4, Falcon H1; Dao & Gu 2024, arXiv 2405.21060).
 
 use crate::memory::OutOfMemory;
 use crate::ops::{Activation, Exec, SelectiveScan, activate, activate_gate, decay, for_each_row, rms_norm, time_step};
@@ -25,10 +25,15 @@ pub(super) fn mamba2<E: From<OutOfMemory>>(
     watch: &mut Watch<'_, E>,
 ) -> Result<(), E> {
     let (config, isa) = (model.config(), exec.isa);
-    let LayerKind::Mamba2(shape) = config.layers[index].kind else { unreachable!("the weights are of its kind") };
-    s.begin_mixer(config, &config.layers[index]);
-    input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
-    watch(Stage::Input { layer: index, role: Role::Query, x: &s.normed })?;
+    let (LayerKind::Mamba2(shape) | LayerKind::AttentionMamba2(shape)) = config.layers[index].kind else {
+        unreachable!("the weights are of its kind")
+    };
+    s.begin_mixer(config, &config.layers[index], LayerKind::Mamba2(shape));
+    // Attention that it is beside has run before, and has left its input there.
+    if !config.layers[index].kind.has_attention() {
+        input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
+        watch(Stage::Input { layer: index, role: Role::Query, x: &s.normed })?;
+    }
     let outputs = [(&weights.gate, &mut s.gated), (&weights.channels, &mut s.query), (&weights.step, &mut s.value)];
     multiply(exec, model, index, parts, &s.normed, &mut s.quantized, outputs)?;
     for_each_row(&exec.pool, &mut s.value, shape.heads, |_, x| time_step(isa, x, &weights.step_bias));
@@ -43,7 +48,8 @@ pub(super) fn mamba2<E: From<OutOfMemory>>(
     let given = &s.query;
     for_each_row(&exec.pool, &mut s.gated, width, |i, gate| {
         activate_gate(isa, Activation::Silu, gate, &given[i * width..]);
-        for (group, norm) in gate.chunks_exact_mut(group).zip(weights.output_norm.chunks_exact(group)) {
+        let norms = weights.output_norm.iter().flat_map(|norms| norms.chunks_exact(group));
+        for (group, norm) in gate.chunks_exact_mut(group).zip(norms) {
             rms_norm(isa, group, norm, config.norm_epsilon);
         }
     });

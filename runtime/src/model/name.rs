@@ -130,6 +130,8 @@ roles! {
     AttentionPostNorm = "post_attention_norm";
     /// The norm before the feed-forward network, `[hidden]`.
     FfnNorm = "ffn_norm";
+    /// The same in files of Falcon H1, where the name ends with the stem.
+    BareFfnNorm = "ffn_norm";
     /// `[ffn][hidden]`
     FfnGate = "ffn_gate";
     /// `[ffn][hidden]`; with the gate before it in one matrix, `[2 * ffn][hidden]`.
@@ -212,7 +214,7 @@ impl Role {
 
     /// Whether the name of its tensor ends with the stem.
     const fn is_bare(self) -> bool {
-        matches!(self, Self::SsmScale | Self::SsmSkip)
+        matches!(self, Self::SsmScale | Self::SsmSkip | Self::BareFfnNorm)
     }
 }
 
@@ -307,6 +309,8 @@ mod tests {
             (TensorName::in_layer(0, Role::ConvolutionKernel), "blk.0.shortconv.conv.weight"),
             (TensorName::in_layer(0, Role::SsmScale), "blk.0.ssm_a"),
             (TensorName::in_layer(7, Role::SsmSkip), "blk.7.ssm_d"),
+            (TensorName::in_layer(7, Role::FfnNorm), "blk.7.ffn_norm.weight"),
+            (TensorName::in_layer(7, Role::BareFfnNorm), "blk.7.ffn_norm"),
             (TensorName::in_layer(0, Role::SsmStep).bias(), "blk.0.ssm_dt.bias"),
         ];
         for (name, text) in names {

@@ -6,7 +6,7 @@
 
 use super::config::{Config, LayerConfig};
 use super::experts::{ExpertsConfig, SharedConfig};
-use super::family::{NormPlacement, QkNorm};
+use super::family::{NormPlacement, QkNorm, RecurrentKind};
 use super::layer_kind::{DeltaNetConfig, LayerKind, Mamba2Config};
 use super::name::{Role, TensorName};
 use super::pooling::ClassifierConfig;
@@ -89,7 +89,8 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
             LayerKind::Attention => attention(config, layer),
             LayerKind::ShortConvolution { taps } => short_convolution(config, taps),
             LayerKind::GatedDeltaNet(shape) => delta_net(config, shape),
-            LayerKind::Mamba2(shape) => mamba2(config, shape),
+            LayerKind::Mamba2(shape) => norm(config, Role::AttentionNorm).chain(mamba2(config, shape)).collect(),
+            LayerKind::AttentionMamba2(shape) => [attention(config, layer), mamba2(config, shape)].concat(),
         };
         let parts = [mixer, feed_forward(config, layer), residuals(config), layer_end(config)];
         let is_bare = config.family.bare_first_attention && index == 0;
@@ -196,18 +197,18 @@ fn delta_net(config: &Config, shape: DeltaNetConfig) -> Vec<TensorSpec> {
     all
 }
 
-/// The tensors of [`LayerKind::Mamba2`], in the shapes that llama.cpp has.
+/// The tensors of Mamba 2 but for the norm of its input, in the shapes that llama.cpp has.
 fn mamba2(config: &Config, shape: Mamba2Config) -> Vec<TensorSpec> {
     let (hidden, inner, channels) = (config.hidden, shape.inner_width(), shape.channels());
-    let mut all: Vec<_> = norm(config, Role::AttentionNorm).collect();
-    all.push(TensorSpec::new(Role::SsmInput, &[shape.projected_width(), hidden]));
+    let mut all = vec![TensorSpec::new(Role::SsmInput, &[shape.projected_width(), hidden])];
     let step = TensorSpec::new(Role::SsmStep, &[shape.heads]);
     all.push(TensorSpec { name: step.name.bias(), ..step });
     all.extend([Role::SsmScale, Role::SsmSkip].map(|role| TensorSpec::new(role, &[shape.heads, 1])));
     let kernel = TensorSpec::new(Role::SsmKernel, &[channels, shape.taps]);
     all.push(TensorSpec { name: kernel.name.bias(), ..TensorSpec::optional(Role::SsmKernel, &[channels]) });
     all.push(kernel);
-    all.push(TensorSpec::new(Role::SsmNorm, &[shape.groups, inner / shape.groups]));
+    let optional = config.family.recurrent == Some(RecurrentKind::AttentionMamba2);
+    all.push(TensorSpec { optional, ..TensorSpec::new(Role::SsmNorm, &[shape.groups, inner / shape.groups]) });
     all.push(TensorSpec::new(Role::SsmOutput, &[hidden, inner]));
     all
 }
@@ -593,6 +594,28 @@ mod tests {
         let matrices = tensors(&dense).into_iter().filter(|spec| spec.name.layer == Some(0) && spec.is_matrix());
         let matrices: Vec<_> = matrices.map(|spec| spec.name.role).collect();
         assert_eq!(matrices, [Role::SsmInput, Role::SsmOutput, Role::FfnGate, Role::FfnUp, Role::FfnDown]);
+    }
+
+    #[test]
+    fn mamba_2_may_be_beside_attention() {
+        let sizes =
+            [("conv_kernel", 4), ("state_size", 16), ("group_count", 2), ("time_step_rank", 6), ("inner_size", 96)];
+        let names = sizes.map(|(key, _)| format!("ssm.{key}"));
+        let own: Vec<_> = names.iter().zip(sizes).map(|(key, (_, size))| (key.as_str(), Value::U32(size))).collect();
+        let falcon = with("falcon-h1", &own);
+        for (name, shape, optional) in [
+            ("blk.1.attn_norm.weight", &[64][..], false),
+            ("blk.1.attn_q.weight", &[32, 64], false),
+            ("blk.1.ssm_in.weight", &[262, 64], false),
+            ("blk.1.ssm_norm.weight", &[2, 48], true),
+            ("blk.1.ffn_norm", &[64], false),
+        ] {
+            assert_eq!(spec(&falcon, name), Some((shape.to_vec(), optional)), "{name}");
+        }
+        assert_eq!(tensors(&falcon).iter().filter(|spec| spec.name.role == Role::AttentionNorm).count(), 2);
+        assert_eq!(spec(&falcon, "blk.1.ffn_norm.weight"), None);
+        let shared = [&own[..], &[("attention.shared_kv_layers", Value::U32(1))]].concat();
+        assert!(matches!(read("falcon-h1", &shared), Err(ModelError::InvalidValue { .. })));
     }
 
     #[test]

@@ -416,6 +416,41 @@ fn granite_hybrids_are_read_in_each_of_their_spellings() {
     }
 }
 
+/// Falcon H1 has multipliers, which go into the weights, and settings that would be another network.
+#[test]
+fn falcon_h1_is_read_with_its_multipliers_or_refused() {
+    let expected = imported(&Source::of("falcon-h1"), "F16");
+    let auto = Source::of("falcon-h1").set("mamba_d_head", json!("auto")).edit(|source| {
+        let map = source.config.as_object_mut().unwrap();
+        for key in ["mamba_d_conv", "mamba_rms_norm", "time_step_limit", "mamba_norm_before_gate"] {
+            map.remove(key);
+        }
+    });
+    assert_same(&expected, &imported(&auto, "F16"), "defaults");
+    let plain = Source::of("falcon-h1").edit(|source| {
+        let map = source.config.as_object_mut().unwrap();
+        map.retain(|key, _| !key.contains("multiplier"));
+    });
+    let (bytes, gguf) = imported(&plain, "F32");
+    let stored = super::source::decoded(gguf.tensor("blk.0.attn_k.weight").unwrap(), &bytes);
+    let (_, _, original) = &plain.tensors["model.layers.0.self_attn.k_proj.weight"];
+    assert!(stored.iter().flat_map(|x| x.to_le_bytes()).eq(original.iter().copied()));
+    for (name, key, value) in [
+        ("falcon-h1", "ssm_multipliers", json!([1.0])),
+        ("falcon-h1", "mlp_multipliers", json!([1.0, "NaN"])),
+        ("falcon-h1", "tie_word_embeddings", json!(true)),
+        ("falcon-h1", "projectors_bias", json!(true)),
+        ("falcon-h1", "attention_bias", json!(true)),
+        ("falcon-h1", "mamba_n_heads", json!(5)),
+        ("falcon-h1", "time_step_limit", json!([0.0, 0.1])),
+        ("falcon-h1-norm", "mamba_norm_before_gate", json!(true)),
+        ("falcon-h1-norm", "mamba_norm_before_gate", json!(null)),
+    ] {
+        let error = run(&Source::of(name).set(key, value.clone()).write(1), "F16").unwrap_err().to_string();
+        assert!(error.contains(key), "{key} {value}: {error}");
+    }
+}
+
 /// Vectors and small tables of recurrent layers stay as they are, whatever the recipe.
 #[test]
 fn states_of_granite_hybrids_are_not_quantized() {

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::common::{Folder, read};
 
-pub(super) const GOLDENS: [&str; 44] = [
+pub(super) const GOLDENS: [&str; 46] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -60,6 +60,8 @@ pub(super) const GOLDENS: [&str; 44] = [
     "granitemoeshared",
     "granitehybrid",
     "granitehybridmoe",
+    "falcon-h1",
+    "falcon-h1-norm",
     "gemma3n",
     "gemma4",
     "gemma4_unified",
@@ -302,13 +304,18 @@ pub(super) fn own_module(kind: &str, stem: &str) -> Option<&'static str> {
         ("mixtral", "ffn_gate_exps") => "block_sparse_moe.experts.{}.w1",
         ("mixtral", "ffn_up_exps") => "block_sparse_moe.experts.{}.w3",
         ("mixtral", "ffn_down_exps") => "block_sparse_moe.experts.{}.w2",
-        ("granitemoehybrid", "ssm_in") => "mamba.in_proj",
-        ("granitemoehybrid", "ssm_dt") => "mamba.dt_bias",
-        ("granitemoehybrid", "ssm_a") => "mamba.A_log",
-        ("granitemoehybrid", "ssm_d") => "mamba.D",
-        ("granitemoehybrid", "ssm_conv1d") => "mamba.conv1d",
-        ("granitemoehybrid", "ssm_norm") => "mamba.norm",
-        ("granitemoehybrid", "ssm_out") => "mamba.out_proj",
+        ("granitemoehybrid" | "falcon_h1", "ssm_in") => "mamba.in_proj",
+        ("granitemoehybrid" | "falcon_h1", "ssm_dt") => "mamba.dt_bias",
+        ("granitemoehybrid" | "falcon_h1", "ssm_a") => "mamba.A_log",
+        ("granitemoehybrid" | "falcon_h1", "ssm_d") => "mamba.D",
+        ("granitemoehybrid" | "falcon_h1", "ssm_conv1d") => "mamba.conv1d",
+        ("granitemoehybrid" | "falcon_h1", "ssm_norm") => "mamba.norm",
+        ("granitemoehybrid" | "falcon_h1", "ssm_out") => "mamba.out_proj",
+        ("falcon_h1", "output_norm") => "model.final_layernorm",
+        ("falcon_h1", "ffn_norm") => "pre_ff_layernorm",
+        ("falcon_h1", "ffn_gate") => "feed_forward.gate_proj",
+        ("falcon_h1", "ffn_up") => "feed_forward.up_proj",
+        ("falcon_h1", "ffn_down") => "feed_forward.down_proj",
         ("granitemoehybrid", "ffn_gate") => "shared_mlp.gate",
         ("granitemoehybrid", "ffn_up") => "shared_mlp.up",
         ("granitemoehybrid", "ffn_down") => "shared_mlp.output_linear",
@@ -378,7 +385,7 @@ pub(super) fn original(config: &Value, name: &str, values: &[f32], cols: usize) 
         None => (String::new(), name),
     };
     // One name of GGUF ends with its stem.
-    let (stem, suffix) = part.rsplit_once('.').unwrap_or((part, ""));
+    let (stem, suffix) = part.rsplit_once('.').unwrap_or((part, if part == "ffn_norm" { "weight" } else { "" }));
     let stem = match stem {
         _ if own_module(kind, stem).is_some() => own_module(kind, stem).unwrap(),
         "token_embd" => "model.embed_tokens",
@@ -402,6 +409,7 @@ pub(super) fn original(config: &Value, name: &str, values: &[f32], cols: usize) 
     let values = match stem {
         "self_attn.q_proj" if INTERLEAVED.contains(&kind) => apart(values, number("num_attention_heads"), cols),
         "self_attn.k_proj" if INTERLEAVED.contains(&kind) => apart(values, number("num_key_value_heads"), cols),
+        _ if kind == "falcon_h1" && suffix == "weight" => divided(config, stem, values, cols),
         "mamba.A_log" => values.iter().map(|x| (-x).ln()).collect(),
         _ if stem.starts_with("linear_attn.") => grouped_heads(config, stem, values, cols),
         _ if from_one && stem.ends_with("norm") && suffix == "weight" => values.iter().map(|x| x - 1.0).collect(),
@@ -419,6 +427,31 @@ pub(super) fn original(config: &Value, name: &str, values: &[f32], cols: usize) 
     };
     let text = name.strip_prefix("model.").filter(|_| config.get("text_config").is_some());
     (text.map_or(name.clone(), |rest| format!("model.language_model.{rest}")), values)
+}
+
+/// A tensor of Falcon H1 without its multipliers.
+fn divided(config: &Value, stem: &str, values: &[f32], cols: usize) -> Vec<f32> {
+    let number = |key: &str| config[key].as_f64().unwrap() as f32;
+    let of_list = |key: &str, i: usize| config[key][i].as_f64().unwrap() as f32;
+    let size = |key: &str| config[key].as_u64().unwrap() as usize;
+    let factor = |row: usize| match stem.rsplit_once('.').map_or(stem, |(_, module)| module) {
+        "embed_tokens" => number("embedding_multiplier"),
+        "lm_head" => number("lm_head_multiplier"),
+        "gate_proj" => of_list("mlp_multipliers", 0),
+        "down_proj" => of_list("mlp_multipliers", 1),
+        "q_proj" | "v_proj" => number("attention_in_multiplier"),
+        "k_proj" => number("attention_in_multiplier") * number("key_multiplier"),
+        "o_proj" => number("attention_out_multiplier"),
+        "out_proj" => number("ssm_out_multiplier"),
+        "in_proj" => {
+            let (inner, group) = (size("mamba_d_ssm"), size("mamba_n_groups") * size("mamba_d_state"));
+            let ends = [inner, 2 * inner, 2 * inner + group, 2 * (inner + group)];
+            let part = ends.iter().filter(|end| row >= **end).count();
+            number("ssm_in_multiplier") * of_list("ssm_multipliers", part)
+        }
+        _ => 1.0,
+    };
+    values.iter().enumerate().map(|(i, x)| x / factor(i / cols)).collect()
 }
 
 /// A tensor of a gated delta net with the value heads of a group one after the other.
