@@ -106,8 +106,8 @@ roles! {
     DeltaDecay = "ssm_alpha";
     /// How far each value head corrects its state, before the sigmoid, `[value heads][hidden]`.
     DeltaRate = "ssm_beta";
-    /// Of Mamba 2 the gate, what goes through the convolution (inputs, B and C), and the time steps,
-    /// one after the other, `[2 * heads * head_dim + 2 * groups * state + heads][hidden]`.
+    /// Of Mamba 2 the gate, what goes through the convolution (inputs, B and C), and the time
+    /// steps, one after the other, `[2 * heads * head_dim + 2 * groups * state + heads][hidden]`.
     SsmInput = "ssm_in";
     /// The bias of time steps, of Mamba 2 or a gated delta net, `[heads]`: the name has no weight.
     SsmStep = "ssm_dt";
