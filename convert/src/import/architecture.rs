@@ -118,6 +118,10 @@ impl Requirement {
     }
 }
 
+/// The names of layers of Mamba 2, and those of attention beside them.
+pub(super) const MAMBA: [&str; 2] = ["mamba", "linear_attention"];
+pub(super) const ATTENTION: [&str; 2] = ["attention", "full_attention"];
+
 /// The head of a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HeadKind {

@@ -6,12 +6,11 @@ use ollm_runtime::model::Role;
 use serde_json::Value;
 
 use super::architecture::{
-    Architecture, Defaults, Fusion, HeadKind, LLAMA, NO_BIASES, RecurrentKeys, Requirement, ScaleKeys, ShapeKeys,
-    WindowRule,
+    Architecture, Defaults, Fusion, HeadKind, LLAMA, MAMBA, NO_BIASES, RecurrentKeys, Requirement, ScaleKeys,
+    ShapeKeys, WindowRule,
 };
 use super::encoder_architectures::{BERT, CAMEMBERT, MODERN_BERT, NOMIC_BERT, ROBERTA, XLM_ROBERTA};
 use super::expert_keys;
-use super::recurrent::MAMBA;
 
 const ATTENTION_BIASES: [(&str, bool); 3] = [("attention_bias", false), ("attention_bias", false), ("", false)];
 const GELU: &[&str] = &["gelu_pytorch_tanh", "gelu_new"];

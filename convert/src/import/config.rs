@@ -4,7 +4,7 @@ use ollm_runtime::gguf::{Metadata, Value};
 use ollm_runtime::model::{Family, NormKind, Role, RopeLayers};
 
 use super::architecture::{
-    Architecture, Defaults, Fusion, HeadKind, LOGIT_SCALE, QUERY_SCALAR, RecurrentKeys, ScaleKeys,
+    ATTENTION, Architecture, Defaults, Fusion, HeadKind, LOGIT_SCALE, MAMBA, QUERY_SCALAR, RecurrentKeys, ScaleKeys,
 };
 use super::classifier::HfClassifier;
 use super::dense::Dense;
@@ -13,7 +13,7 @@ use super::experts::HfExperts;
 use super::layer_shapes::LayerShapes;
 use super::metadata::MetadataPairs;
 use super::multipliers::Multipliers;
-use super::recurrent::{ATTENTION, HfRecurrent, MAMBA, adjusted_ffn};
+use super::recurrent::{HfRecurrent, adjusted_ffn};
 use super::rope::Ropes;
 use super::text_config::TextConfig;
 use super::window::{WINDOW_KEY, Window, but_each};

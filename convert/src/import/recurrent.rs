@@ -3,7 +3,7 @@
 use ollm_runtime::gguf::Value;
 use ollm_runtime::model::{DeltaNetConfig, Mamba2Config, Role};
 
-use super::architecture::RecurrentKeys;
+use super::architecture::{ATTENTION, MAMBA, RecurrentKeys};
 use super::document::Document;
 use super::part::Part;
 use crate::Result;
@@ -22,10 +22,6 @@ pub(super) enum HfRecurrent {
 }
 
 const KINDS: &str = "layer_types";
-
-/// The names of layers of Mamba 2, and those of attention beside them.
-pub(super) const MAMBA: [&str; 2] = ["mamba", "linear_attention"];
-pub(super) const ATTENTION: [&str; 2] = ["attention", "full_attention"];
 
 impl HfRecurrent {
     /// `hidden` is the size of the hidden state.
