@@ -50,6 +50,7 @@ enum Number {
     List(&'static [i32]),
     /// Of each layer.
     Flags(&'static [bool]),
+    Flag(bool),
     Float(f32),
     /// Of each layer.
     Floats(&'static [f32]),
@@ -57,9 +58,9 @@ enum Number {
 
 /// The shapes that are known: those of Qwen3-1.7B, Qwen3-0.6B, Llama-3.2-1B, SmolLM3-3B,
 /// Granite-3.3-2B, Phi-4-mini and Ministral-3-3B, these two without the scaling of their ropes,
-/// LFM2-1.2B, Qwen3.5-2B, Gemma-3n-E2B, Gemma-4-E2B, Qwen3-30B-A3B, Granite-3.1-1B-A400M,
+/// LFM2-1.2B, Qwen3.5-2B, Granite-4.0-H-Micro, Gemma-3n-E2B, Gemma-4-E2B, Qwen3-30B-A3B, Granite-3.1-1B-A400M,
 /// gpt-oss-20b, this one without the scaling of its rope, and LFM2-8B-A1B.
-pub const SHAPES: [Shape; 15] = [
+pub const SHAPES: [Shape; 16] = [
     Shape {
         name: "qwen3-1.7b",
         architecture: "qwen3",
@@ -207,6 +208,32 @@ pub const SHAPES: [Shape; 15] = [
             ("ssm.group_count", Number::Count(16)),
             ("ssm.time_step_rank", Number::Count(16)),
             ("ssm.inner_size", Number::Count(2048)),
+        ],
+    },
+    Shape {
+        name: "granite4-h-micro",
+        architecture: "granitehybrid",
+        layers: 40,
+        hidden: 2048,
+        ffn: 8192,
+        heads: 32,
+        kv_heads: 8,
+        head_dim: 64,
+        vocab: 100_352,
+        rope_base: 1e4,
+        tied: true,
+        more: &[
+            ("attention.head_count_kv", Number::Counts(&[0, 0, 0, 0, 0, 8, 0, 0, 0, 0])),
+            ("rope.scaling.finetuned", Number::Flag(false)),
+            ("ssm.conv_kernel", Number::Count(4)),
+            ("ssm.state_size", Number::Count(128)),
+            ("ssm.group_count", Number::Count(1)),
+            ("ssm.time_step_rank", Number::Count(64)),
+            ("ssm.inner_size", Number::Count(4096)),
+            ("attention.scale", Number::Float(0.015_625)),
+            ("embedding_scale", Number::Float(12.0)),
+            ("residual_scale", Number::Float(0.22)),
+            ("logit_scale", Number::Float(8.0)),
         ],
     },
     Shape {
@@ -436,7 +463,7 @@ fn kind(spec: &TensorSpec) -> Kind {
         | Role::AltUpCorrection
         | Role::LaurelLeft
         | Role::LaurelRight => Kind::Router,
-        Role::DeltaScale => Kind::Decay,
+        Role::SsmScale => Kind::Decay,
         _ if spec.is_matrix() => Kind::Matrix,
         _ => Kind::Other,
     }
@@ -491,6 +518,7 @@ fn describe(shape: &Shape) -> std::result::Result<Metadata, GgufError> {
             Number::Flags(flags) => {
                 flags.iter().copied().cycle().take(shape.layers as usize).collect::<Vec<_>>().into()
             }
+            Number::Flag(flag) => flag.into(),
             Number::Float(x) => x.into(),
             Number::Floats(list) => list.iter().copied().cycle().take(shape.layers as usize).collect::<Vec<_>>().into(),
         };

@@ -84,6 +84,15 @@ HALF_MROPE = {**HALF_ROPE, "mrope_section": [2, 1, 1]}
 # Few enough experts for files to stay small, narrow ones, and more than a token has.
 FEW = {"num_experts": 5, "num_local_experts": 5, "num_experts_per_tok": 2}
 NARROW = {**FEW, "moe_intermediate_size": 16}
+# Granite 4: Mamba 2 with two groups of heads, whose rows are no whole panels, and no rope.
+GRANITE_HYBRID = {"num_hidden_layers": 4, "layer_types": ["mamba", "mamba", "attention", "mamba"], "mamba_n_heads": 4,
+                  "mamba_n_groups": 2, "mamba_d_state": 10, "embedding_multiplier": 6.0, "attention_multiplier": 0.2,
+                  "residual_multiplier": 0.4, "logits_scaling": 3.0, "position_embedding_type": "nope"}
+# Falcon H1: attention beside Mamba 2, and powers of two as multipliers, which GGUF has in the weights.
+FALCON_H1 = {"head_dim": 8, "mamba_d_ssm": 48, "mamba_n_heads": 4, "mamba_n_groups": 2, "mamba_d_state": 10,
+             "mamba_norm_before_gate": False, "tie_word_embeddings": False, "embedding_multiplier": 4.0, "lm_head_multiplier": 0.5,
+             "key_multiplier": 0.5, "attention_in_multiplier": 2.0, "attention_out_multiplier": 4.0, "ssm_in_multiplier": 0.5,
+             "ssm_out_multiplier": 2.0, "mlp_multipliers": [2.0, 4.0], "ssm_multipliers": [4.0, 2.0, 8.0, 4.0, 2.0]}
 VISION = {"depth": 1, "hidden_size": 32, "embed_dim": 32, "num_heads": 2, "intermediate_size": 32, "out_hidden_size": 32}
 
 
@@ -179,12 +188,19 @@ SMALL_MODELS = [
     # Attention and the feed-forward network side by side, and a norm for each head.
     small("stablelm-parallel", 39, ARCH.STABLELM, "StableLm", rope_parameters=HALF_ROPE, use_parallel_residual=True, qk_layernorm=True,
           tie_word_embeddings=False),
+    small("granitehybrid", 40, ARCH.GRANITE_HYBRID, "GraniteMoeHybrid", shared_intermediate_size=48, num_local_experts=0,
+          num_experts_per_tok=0, **GRANITE_HYBRID),
+    small("granitehybridmoe", 41, ARCH.GRANITE_HYBRID, "GraniteMoeHybrid", intermediate_size=16, shared_intermediate_size=24,
+          **GRANITE_HYBRID, **FEW),
+    small("falcon-h1", 42, ARCH.FALCON_H1, "FalconH1", **FALCON_H1),
+    small("falcon-h1-norm", 43, ARCH.FALCON_H1, "FalconH1", mamba_rms_norm=True, **FALCON_H1),
     small("gemma3n", 39, ARCH.GEMMA3N, "Gemma3nText", **GEMMA3N),
 ]
 # Models whose norms multiply by 1 more than their weights.
 FROM_ONE = ["gemma", "gemma2", "gemma3_text", "nemotron", "qwen3_5_text"]
 # Models whose rows of queries and keys GGUF has in another order.
-INTERLEAVED = [ARCH.LLAMA, ARCH.SMOLLM3, ARCH.GRANITE, ARCH.MISTRAL3, ARCH.INTERNLM2, ARCH.MINICPM, ARCH.GRANITE_MOE]
+INTERLEAVED = [ARCH.LLAMA, ARCH.SMOLLM3, ARCH.GRANITE, ARCH.MISTRAL3, ARCH.INTERNLM2, ARCH.MINICPM, ARCH.GRANITE_MOE,
+               ARCH.GRANITE_HYBRID]
 
 
 def randomize(model, rng, half=False):
@@ -194,6 +210,8 @@ def randomize(model, rng, half=False):
             fresh = rng.uniform(0.5, 1.5, value.shape)
         elif name.endswith((".bias", "_bias")):
             fresh = rng.normal(0, 0.5, value.shape)
+        elif name.endswith("mamba.D"):
+            fresh = rng.normal(0, 1, value.shape)
         else:
             fresh = rng.normal(0, 1.5 / np.sqrt(value.shape[-1]), value.shape)
         if "modality_router" in name:
@@ -244,6 +262,8 @@ def key_heads(config):
     if config.model_type == "gemma4_unified_text":
         return [config.per_layer_config[layer].num_key_value_heads for layer in range(config.num_hidden_layers)]
     heads = config.num_key_value_heads
+    if config.model_type == "granitemoehybrid":
+        return [heads * (kind == "full_attention") for kind in config.layer_types]
     return [heads * (kind != "conv") for kind in config.layer_types] if "lfm2" in config.model_type else heads
 
 
@@ -324,12 +344,25 @@ def write_family(writer, config, rope, sliding_head):
             writer.add_shared_kv_layers(config.num_kv_shared_layers)
             writer.add_embedding_length_per_layer_input(getattr(config, "hidden_size_per_layer_input", 0))
             writer.add_final_logit_softcapping(config.final_logit_softcapping)
-        case "granite" | "granitemoe" | "minicpm":
+        case "granite" | "granitemoe" | "granitehybrid" | "minicpm":
             if writer.arch != "minicpm":
                 writer.add_attention_scale(config.attention_multiplier)
             writer.add_embedding_scale(config.embedding_multiplier)
             writer.add_residual_scale(config.residual_multiplier)
             writer.add_logit_scale(config.logits_scaling)
+            if writer.arch == "granitehybrid":
+                writer.add_rope_scaling_finetuned(config.position_embedding_type == "rope")
+                writer.add_ssm_conv_kernel(config.mamba_d_conv)
+                writer.add_ssm_state_size(config.mamba_d_state)
+                writer.add_ssm_group_count(config.mamba_n_groups)
+                writer.add_ssm_time_step_rank(config.mamba_n_heads)
+                writer.add_ssm_inner_size(config.mamba_n_heads * config.mamba_d_head)
+        case "falcon-h1":
+            writer.add_ssm_conv_kernel(config.mamba_d_conv)
+            writer.add_ssm_state_size(config.mamba_d_state)
+            writer.add_ssm_group_count(config.mamba_n_groups)
+            writer.add_ssm_time_step_rank(config.mamba_n_heads)
+            writer.add_ssm_inner_size(config.mamba_d_ssm)
         case "phi3":
             writer.add_sliding_window(0)
             writer.add_rope_scaling_orig_ctx_len(config.original_max_position_embeddings)
@@ -384,6 +417,8 @@ def expert_tensors(name, value, config):
     """The tensors of GGUF that a parameter of experts is: stacked gates apart from what they multiply."""
     block = f"blk.{name.split('layers.')[1].split('.')[0]}."
     part = name.split("layers.")[1].split(".", 1)[1].removesuffix(".weight")
+    # Without experts, what is shared is the feed-forward network.
+    shared = "_shexp" if config.num_experts_per_tok else ""
     both = lambda gate, up, end="weight": {f"{block}ffn_gate_exps.{end}": gate, f"{block}ffn_up_exps.{end}": up}  # noqa: E731
     match part.removeprefix("mlp.").removeprefix("block_sparse_moe.").removeprefix("feed_forward."):
         case "router.bias":
@@ -414,9 +449,9 @@ def expert_tensors(name, value, config):
             return {f"{block}ffn_{part.split('.')[-1].removesuffix('_proj')}_shexp.weight": value}
         case "shared_mlp.input_linear":
             gate, up = np.split(value, 2)
-            return {f"{block}ffn_gate_shexp.weight": gate, f"{block}ffn_up_shexp.weight": up}
+            return {f"{block}ffn_gate{shared}.weight": gate, f"{block}ffn_up{shared}.weight": up}
         case "shared_mlp.output_linear":
-            return {f"{block}ffn_down_shexp.weight": value}
+            return {f"{block}ffn_down{shared}.weight": value}
     return {}
 
 
@@ -435,6 +470,44 @@ def tiled_heads(name, value, config):
         case "norm":
             return value
     return tiled(value)
+
+
+def mamba_shape(name, value, config):
+    """A parameter of Mamba 2 in the shape of llama.cpp's converter."""
+    match name.split("mamba.")[1]:
+        case "A_log":
+            return -np.exp(value).reshape(-1, 1)
+        case "D":
+            return value.reshape(-1, 1)
+        case "norm.weight":
+            return value.reshape(config.mamba_n_groups, -1)
+    return value
+
+
+def multiplied(name, value, config):
+    """A parameter of Falcon H1 with its multipliers."""
+    match name.removesuffix(".weight").split(".")[-1]:
+        case "embed_tokens":
+            return value * np.float32(config.embedding_multiplier)
+        case "lm_head":
+            return value * np.float32(config.lm_head_multiplier)
+        case "gate_proj":
+            return value * np.float32(config.mlp_multipliers[0])
+        case "down_proj":
+            return value * np.float32(config.mlp_multipliers[1])
+        case "q_proj" | "v_proj":
+            return value * np.float32(config.attention_in_multiplier)
+        case "k_proj":
+            return value * np.float32(config.attention_in_multiplier * config.key_multiplier)
+        case "o_proj":
+            return value * np.float32(config.attention_out_multiplier)
+        case "out_proj":
+            return value * np.float32(config.ssm_out_multiplier)
+        case "in_proj":
+            group = config.mamba_n_groups * config.mamba_d_state
+            rows = np.repeat(config.ssm_multipliers, [config.mamba_d_ssm, config.mamba_d_ssm, group, group, config.mamba_n_heads])
+            return value * (rows[:, None] * config.ssm_in_multiplier).astype(np.float32)
+    return value
 
 
 def rope_factors(model, config):
@@ -490,7 +563,8 @@ def write_gguf(path, arch, pre, model, config, half=False):
     parameters = stacked_norms(parameters)
     for name, target in gguf_names(arch, config.num_hidden_layers, parameters).items():
         value = parameters[name].detach().numpy()
-        experts = expert_tensors(name, value, config) if has_experts and "layers." in name else {}
+        is_expert = has_experts and "layers." in name or "shared_mlp" in name
+        experts = expert_tensors(name, value, config) if is_expert else {}
         for target, value in experts.items():
             # Routers stay whole, and vectors.
             halved = half and value.ndim > 1 and "gate_inp" not in target and not target.endswith("bias")
@@ -499,14 +573,18 @@ def write_gguf(path, arch, pre, model, config, half=False):
             continue
         if arch in INTERLEAVED and (heads := rotary_heads(name, config)):
             value = interleave_rope_rows(value, heads)
+        if arch == ARCH.FALCON_H1:
+            value = multiplied(name, value, config)
         if "linear_attn" in name:
             value = tiled_heads(name, value, config)
+        elif ".mamba." in name:
+            value = mamba_shape(name, value, config)
         elif config.model_type in FROM_ONE and name.endswith("norm.weight"):
             value = value + np.float32(1)
-        if ".conv." in target or "ssm_conv1d" in target:
+        if ".conv." in target or target.endswith("ssm_conv1d.weight"):
             # llama.cpp has these in F32, without the dimension of the one input channel.
             value = value.reshape(len(value), -1)
-        elif half and value.ndim > 1 and not target.endswith("_norm.weight"):
+        elif half and value.ndim > 1 and not target.endswith(("_norm.weight", "ssm_a", "ssm_d")):
             value = value.astype(np.float16)
         writer.add_tensor(target, np.ascontiguousarray(value))
     if config.rope_parameters.get("rope_type") == "llama3":

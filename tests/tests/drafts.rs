@@ -15,7 +15,19 @@ use ollm_runtime::session::{Batch, ContextShift, Drafter, STRENGTHS, Session, Se
 use ollm_runtime::storage::Storage;
 use ollm_tests::{golden, plugins};
 
-const FAMILIES: [&str; 9] = ["llama", "qwen3", "gemma2", "gemma3", "gemma3n", "gemma4", "lfm2", "lfm2moe", "qwen35"];
+const FAMILIES: [&str; 11] = [
+    "llama",
+    "qwen3",
+    "gemma2",
+    "gemma3",
+    "gemma3n",
+    "gemma4",
+    "lfm2",
+    "lfm2moe",
+    "qwen35",
+    "granitehybrid",
+    "falcon-h1",
+];
 const OPTIONS: usize = 5;
 const CONTEXT: usize = 160;
 

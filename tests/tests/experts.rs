@@ -13,8 +13,17 @@ use ollm_runtime::quant;
 use ollm_runtime::storage::Storage;
 use ollm_tests::{edited, golden};
 
-const MODELS: [&str; 8] =
-    ["mixtral", "qwen2moe", "qwen3moe", "olmoe", "granitemoe", "granitemoeshared", "gpt-oss", "lfm2moe"];
+const MODELS: [&str; 9] = [
+    "mixtral",
+    "qwen2moe",
+    "qwen3moe",
+    "olmoe",
+    "granitemoe",
+    "granitemoeshared",
+    "granitehybridmoe",
+    "gpt-oss",
+    "lfm2moe",
+];
 
 fn file(name: &str) -> Vec<u8> {
     std::fs::read(golden(&format!("tiny/{name}.gguf"))).unwrap()

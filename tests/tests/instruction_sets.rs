@@ -18,7 +18,7 @@ use ollm_tests::{golden, plugins};
 
 /// Those after the eighth have activations, norms, places of norms, layers or experts that none
 /// before has.
-const FAMILIES: [&str; 27] = [
+const FAMILIES: [&str; 30] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -39,6 +39,9 @@ const FAMILIES: [&str; 27] = [
     "nemotron",
     "qwen2moe",
     "granitemoeshared",
+    "granitehybrid",
+    "granitehybridmoe",
+    "falcon-h1-norm",
     "lfm2",
     "gemma3n",
     "gemma4",

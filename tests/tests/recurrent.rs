@@ -12,7 +12,17 @@ use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Batch, ContextShift, PromptCache, Session, SessionError, SessionOptions, Turn};
 use ollm_tests::golden;
 
-const FAMILIES: [&str; 6] = ["lfm2", "lfm2moe", "qwen35", "gemma3n", "gemma4", "gemma4_unified"];
+const FAMILIES: [&str; 9] = [
+    "lfm2",
+    "lfm2moe",
+    "qwen35",
+    "granitehybrid",
+    "granitehybridmoe",
+    "falcon-h1",
+    "gemma3n",
+    "gemma4",
+    "gemma4_unified",
+];
 
 fn model(family: &str) -> Arc<Model> {
     Arc::new(Model::open(&golden(&format!("tiny/{family}.gguf"))).unwrap())

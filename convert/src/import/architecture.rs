@@ -70,7 +70,7 @@ pub(super) struct Architecture {
     /// What says whether the dense layer and the output of a head for classification have biases,
     /// and whether they have where it does not say.
     pub(super) classifier_biases: [(&'static str, bool); 2],
-    /// Whether layers may be recurrent, mixtures of experts, and without rope.
+    /// Whether there may be no rope, and `layer_types` and the number of experts have to be there.
     pub(super) hybrid: bool,
     /// The experts of its layers.
     pub(super) experts: Option<&'static ExpertKeys>,
@@ -82,8 +82,8 @@ pub(super) struct Architecture {
     pub(super) idle: &'static [&'static str],
     /// What may be true, or a number, in others, and not here.
     pub(super) refused: &'static [&'static str],
-    /// What has to be true for a class of this name to be this architecture.
-    pub(super) required: &'static [&'static str],
+    /// What has to hold for a class of this name to be this architecture.
+    pub(super) required: &'static [Requirement],
     /// Numbers that the network has here, as a number and as text, and may not be others.
     pub(super) fixed: &'static [(&'static str, f64, &'static str)],
     /// Matrices that transformers has fused and GGUF has not.
@@ -92,6 +92,35 @@ pub(super) struct Architecture {
     pub(super) modules: &'static [(Role, &'static str)],
     pub(super) defaults: Defaults,
 }
+
+/// What tells apart architectures that have one class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Requirement {
+    /// This key is true.
+    IsTrue(&'static str),
+    /// Some of `layer_types` are recurrent: by these names.
+    Recurrent(&'static [&'static str]),
+    /// This key is a number above 0.
+    Some(&'static str),
+}
+
+impl Requirement {
+    /// Whether it holds of a configuration.
+    pub(super) fn is_met(self, config: &Value) -> bool {
+        match self {
+            Self::IsTrue(key) => config[key] == true,
+            Self::Recurrent(names) => {
+                let mut kinds = config["layer_types"].as_array().into_iter().flatten();
+                kinds.any(|kind| kind.as_str().is_some_and(|kind| names.contains(&kind)))
+            }
+            Self::Some(key) => config[key].as_u64().is_some_and(|count| count > 0),
+        }
+    }
+}
+
+/// The names of layers of Mamba 2, and those of attention beside them.
+pub(super) const MAMBA: [&str; 2] = ["mamba", "linear_attention"];
+pub(super) const ATTENTION: [&str; 2] = ["attention", "full_attention"];
 
 /// The head of a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +154,20 @@ pub(super) enum RecurrentKeys {
     ShortConvolutions { adjusted: bool },
     /// Gated delta nets, and attention whose heads have gates.
     DeltaNets,
+    /// Mamba 2.
+    Mamba2,
+    /// Mamba 2 beside attention, with multipliers.
+    AttentionMamba2,
+}
+
+impl RecurrentKeys {
+    /// The module of a recurrent layer with a state-space model or a delta net.
+    pub(super) const fn module(self) -> &'static str {
+        match self {
+            Self::Mamba2 | Self::AttentionMamba2 => "mamba",
+            Self::None | Self::ShortConvolutions { .. } | Self::DeltaNets => "linear_attn",
+        }
+    }
 }
 
 /// Where the scales of a network are.

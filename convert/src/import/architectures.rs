@@ -3,9 +3,11 @@
 //! MiniCPM the code that comes with the weights).
 
 use ollm_runtime::model::Role;
+use serde_json::Value;
 
 use super::architecture::{
-    Architecture, Defaults, Fusion, HeadKind, LLAMA, NO_BIASES, RecurrentKeys, ScaleKeys, ShapeKeys, WindowRule,
+    Architecture, Defaults, Fusion, HeadKind, LLAMA, MAMBA, NO_BIASES, RecurrentKeys, Requirement, ScaleKeys,
+    ShapeKeys, WindowRule,
 };
 use super::encoder_architectures::{BERT, CAMEMBERT, MODERN_BERT, NOMIC_BERT, ROBERTA, XLM_ROBERTA};
 use super::expert_keys;
@@ -191,6 +193,51 @@ const GRANITE_MOE: Architecture = Architecture {
     ..GRANITE
 };
 
+const GRANITE_MOE_SHARED: Architecture = Architecture {
+    name: Some("GraniteMoeSharedForCausalLM"),
+    model_type: "granitemoeshared",
+    experts: Some(&expert_keys::GRANITE_MOE_SHARED),
+    fusion: Fusion::Gate,
+    modules: &[
+        (Role::FfnGateShared, "shared_mlp.input_linear"),
+        (Role::FfnUpShared, "shared_mlp.input_linear"),
+        (Role::FfnDownShared, "shared_mlp.output_linear"),
+    ],
+    ..GRANITE_MOE
+};
+
+const GRANITE_HYBRID: &str = "GraniteMoeHybridForCausalLM";
+
+/// Granite 4 without experts, and with attention alone.
+const GRANITE_HYBRID_DENSE: Architecture = Architecture {
+    name: Some(GRANITE_HYBRID),
+    model_type: "granitemoehybrid",
+    ffn: "shared_intermediate_size",
+    biases: ATTENTION_BIASES,
+    hybrid: true,
+    fusion: Fusion::Gate,
+    modules: &[
+        (Role::FfnGate, "shared_mlp.input_linear"),
+        (Role::FfnUp, "shared_mlp.input_linear"),
+        (Role::FfnDown, "shared_mlp.output_linear"),
+    ],
+    defaults: Defaults { ffn: 1024, ..GRANITE.defaults },
+    ..GRANITE
+};
+
+/// Granite 4 with experts, and with attention alone.
+const GRANITE_HYBRID_MOE: Architecture = Architecture {
+    name: Some(GRANITE_HYBRID),
+    model_type: "granitemoehybrid",
+    hybrid: true,
+    experts: Some(&expert_keys::GRANITE_MOE_HYBRID),
+    required: &[HAS_EXPERTS],
+    ..GRANITE_MOE_SHARED
+};
+
+const HAS_EXPERTS: Requirement = Requirement::Some("num_local_experts");
+const HAS_MAMBA: Requirement = Requirement::Recurrent(&MAMBA);
+
 const OLMO2: Architecture = Architecture {
     name: Some("Olmo2ForCausalLM"),
     model_type: "olmo2",
@@ -233,8 +280,33 @@ const LFM2: Architecture = Architecture {
     ..LLAMA
 };
 
+const FALCON_H1: Architecture = Architecture {
+    name: Some("FalconH1ForCausalLM"),
+    model_type: "falcon_h1",
+    family: "falcon-h1",
+    biases: NO_BIASES,
+    recurrent: RecurrentKeys::AttentionMamba2,
+    refused: &["mamba_proj_bias", "projectors_bias", "attention_bias", "mlp_bias"],
+    modules: &[
+        (Role::OutputNorm, "model.final_layernorm"),
+        (Role::BareFfnNorm, "pre_ff_layernorm"),
+        (Role::FfnGate, "feed_forward.gate_proj"),
+        (Role::FfnUp, "feed_forward.up_proj"),
+        (Role::FfnDown, "feed_forward.down_proj"),
+    ],
+    defaults: Defaults {
+        vocab: 128_000,
+        ffn: 14_336,
+        kv_heads: Some(8),
+        context: 8192,
+        norm_epsilon: 1e-5,
+        ..LLAMA.defaults
+    },
+    ..LLAMA
+};
+
 /// All of them.
-pub(super) static ALL: [Architecture; 48] = [
+pub(super) static ALL: [Architecture; 52] = [
     LLAMA,
     Architecture {
         name: Some("MistralForCausalLM"),
@@ -336,7 +408,7 @@ pub(super) static ALL: [Architecture; 48] = [
         name: Some("Gemma3TextModel"),
         family: "gemma-embedding",
         refused: &[],
-        required: &["use_bidirectional_attention"],
+        required: &[Requirement::IsTrue("use_bidirectional_attention")],
         ..GEMMA3
     },
     GEMMA3N,
@@ -403,34 +475,23 @@ pub(super) static ALL: [Architecture; 48] = [
     },
     GRANITE,
     GRANITE_MOE,
+    GRANITE_MOE_SHARED,
     Architecture {
-        name: Some("GraniteMoeSharedForCausalLM"),
-        model_type: "granitemoeshared",
-        experts: Some(&expert_keys::GRANITE_MOE_SHARED),
-        fusion: Fusion::Gate,
-        modules: &[
-            (Role::FfnGateShared, "shared_mlp.input_linear"),
-            (Role::FfnUpShared, "shared_mlp.input_linear"),
-            (Role::FfnDownShared, "shared_mlp.output_linear"),
-        ],
-        ..GRANITE_MOE
+        family: "granitehybrid",
+        recurrent: RecurrentKeys::Mamba2,
+        refused: &["mamba_proj_bias"],
+        required: &[HAS_MAMBA, HAS_EXPERTS],
+        ..GRANITE_HYBRID_MOE
     },
-    // Granite 4 without recurrent layers and experts.
     Architecture {
-        name: Some("GraniteMoeHybridForCausalLM"),
-        model_type: "granitemoehybrid",
-        ffn: "shared_intermediate_size",
-        biases: ATTENTION_BIASES,
-        hybrid: true,
-        fusion: Fusion::Gate,
-        modules: &[
-            (Role::FfnGate, "shared_mlp.input_linear"),
-            (Role::FfnUp, "shared_mlp.input_linear"),
-            (Role::FfnDown, "shared_mlp.output_linear"),
-        ],
-        defaults: Defaults { ffn: 1024, ..GRANITE.defaults },
-        ..GRANITE
+        family: "granitehybrid",
+        recurrent: RecurrentKeys::Mamba2,
+        refused: &["mamba_proj_bias"],
+        required: &[HAS_MAMBA],
+        ..GRANITE_HYBRID_DENSE
     },
+    GRANITE_HYBRID_MOE,
+    GRANITE_HYBRID_DENSE,
     Architecture {
         name: Some("Phi3ForCausalLM"),
         model_type: "phi3",
@@ -698,6 +759,7 @@ pub(super) static ALL: [Architecture; 48] = [
         defaults: Defaults { hidden: 2048, ffn: 7168, ..LFM2.defaults },
         ..LFM2
     },
+    FALCON_H1,
     BERT,
     NOMIC_BERT,
     ROBERTA,
@@ -730,13 +792,12 @@ const TEXT_MODELS: [(&str, &str); 11] = [
 ];
 
 impl Architecture {
-    /// The architecture of a class of this name, in one of its spellings, whose `required` keys are
-    /// true, and the head that the class has. Classes with another head, or without one, as
-    /// embedding models are saved, have the name of one that is known, but for the end.
-    pub(super) fn named(name: &str, is_true: impl Fn(&str) -> bool) -> Option<(&'static Self, HeadKind)> {
-        let is_met = |known: &Self| known.required.iter().all(|key| is_true(key));
+    /// The architecture of a class of this name, in one of its spellings, whose requirements a
+    /// configuration meets, and the head that the class has. Classes with another head, or without
+    /// one, as embedding models are saved, have the name of one that is known, but for the end.
+    pub(super) fn named(name: &str, config: &Value) -> Option<(&'static Self, HeadKind)> {
         let spelled = |name: &str| SPELLINGS.iter().find(|(other, _)| *other == name).map_or("", |(_, name)| name);
-        let known = |name: &str| ALL.iter().find(|known| known.name == Some(name) && is_met(known));
+        let known = |name: &str| ALL.iter().find(|known| known.name == Some(name) && known.is_met(config));
         let named = |name: &str| known(name).or_else(|| known(spelled(name)));
         let other = |kind: HeadKind, end: &str| {
             let stem = name.strip_suffix(end)?;
@@ -747,9 +808,13 @@ impl Architecture {
         own.or_else(|| other(HeadKind::None, "Model")).or_else(|| other(HeadKind::Labels, "ForSequenceClassification"))
     }
 
-    /// The architecture whose configuration has this `model_type`.
-    pub(super) fn of_type(model_type: &str) -> Option<&'static Self> {
-        ALL.iter().find(|known| known.model_type == model_type)
+    /// The architecture of a configuration with this `model_type`, whose requirements it meets.
+    pub(super) fn of_type(model_type: &str, config: &Value) -> Option<&'static Self> {
+        ALL.iter().find(|known| known.model_type == model_type && known.is_met(config))
+    }
+
+    fn is_met(&self, config: &Value) -> bool {
+        self.required.iter().all(|requirement| requirement.is_met(config))
     }
 
     /// The architectures of a family.
@@ -758,8 +823,9 @@ impl Architecture {
     }
 
     /// The text model of a multimodal one with this `model_type`.
-    pub(super) fn text_of(model_type: &str) -> Option<&'static Self> {
-        TEXT_MODELS.iter().find(|(whole, _)| *whole == model_type).and_then(|(_, text)| Self::of_type(text))
+    pub(super) fn text_of(model_type: &str, config: &Value) -> Option<&'static Self> {
+        let text = TEXT_MODELS.iter().find(|(whole, _)| *whole == model_type);
+        text.and_then(|(_, text)| Self::of_type(text, config))
     }
 }
 
@@ -772,11 +838,12 @@ mod tests {
         for (i, one) in ALL.iter().enumerate() {
             assert_eq!(one.family().name, one.family);
             one.rope();
-            let is_same = |other: &Architecture| (other.name, other.model_type) == (one.name, one.model_type);
+            let key = |it: &Architecture| (it.name, it.model_type, it.required);
+            let is_same = |other: &Architecture| key(other) == key(one);
             assert!(!ALL[..i].iter().any(is_same), "{}", one.model_type);
         }
         for (whole, text) in TEXT_MODELS {
-            assert!(Architecture::of_type(text).is_some(), "{whole}");
+            assert!(Architecture::of_type(text, &Value::Null).is_some(), "{whole}");
         }
     }
 }

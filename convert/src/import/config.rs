@@ -4,7 +4,7 @@ use ollm_runtime::gguf::{Metadata, Value};
 use ollm_runtime::model::{Family, NormKind, Role, RopeLayers};
 
 use super::architecture::{
-    Architecture, Defaults, Fusion, HeadKind, LOGIT_SCALE, QUERY_SCALAR, RecurrentKeys, ScaleKeys,
+    ATTENTION, Architecture, Defaults, Fusion, HeadKind, LOGIT_SCALE, MAMBA, QUERY_SCALAR, RecurrentKeys, ScaleKeys,
 };
 use super::classifier::HfClassifier;
 use super::dense::Dense;
@@ -12,6 +12,7 @@ use super::document::Document;
 use super::experts::HfExperts;
 use super::layer_shapes::LayerShapes;
 use super::metadata::MetadataPairs;
+use super::multipliers::Multipliers;
 use super::recurrent::{HfRecurrent, adjusted_ffn};
 use super::rope::Ropes;
 use super::text_config::TextConfig;
@@ -41,6 +42,8 @@ pub(super) struct HfConfig {
     pub(super) streams: Option<usize>,
     /// Which layers are recurrent, where some may be.
     pub(super) recurrent: Option<HfRecurrent>,
+    /// What the outputs of matrices are multiplied by, where something may.
+    pub(super) multipliers: Option<Multipliers>,
     pub(super) head_dim: usize,
     pub(super) vocab: usize,
     /// The head is the embedding; `None` where only the weights tell.
@@ -101,6 +104,11 @@ impl HfConfig {
         let window = Window::read(json, architecture, layers, rope_layers.as_deref())?;
         let layer_shapes = layer_shapes(json, architecture, window.as_ref(), [heads, kv_heads, head_dim], &widths)?;
         let full_head_dim = layer_shapes.as_ref().and_then(|shapes| shapes.full_head_dim);
+        let recurrent = HfRecurrent::read(json, architecture.recurrent, layers, hidden)?;
+        let multipliers = match &recurrent {
+            Some(HfRecurrent::Mamba2 { shape, layers: None, .. }) => Some(Multipliers::read(json, *shape)?),
+            _ => None,
+        };
         let head_dims = [full_head_dim.unwrap_or(head_dim), head_dim];
         Ok(Self {
             json: whole.over(json),
@@ -115,7 +123,8 @@ impl HfConfig {
             kv_heads,
             layer_shapes,
             streams: family.altup.then(|| streams(json)).transpose()?,
-            recurrent: HfRecurrent::read(json, architecture.recurrent, layers)?,
+            recurrent,
+            multipliers,
             head_dim,
             vocab: size("vocab_size", defaults.vocab)?,
             tied,
@@ -240,10 +249,10 @@ impl HfConfig {
         let heads = self.kv_heads as u32;
         match &self.recurrent {
             // As llama.cpp writes lists.
-            Some(HfRecurrent::ShortConvolutions { layers, .. }) => {
+            Some(HfRecurrent::ShortConvolutions { layers, .. } | HfRecurrent::Mamba2 { layers: Some(layers), .. }) => {
                 layers.iter().map(|is| if *is { 0 } else { heads as i32 }).collect::<Vec<_>>().into()
             }
-            Some(HfRecurrent::DeltaNets { .. }) | None => heads.into(),
+            Some(HfRecurrent::DeltaNets { .. } | HfRecurrent::Mamba2 { layers: None, .. }) | None => heads.into(),
         }
     }
 
@@ -303,12 +312,13 @@ fn refuse(json: &Document, architecture: &Architecture) -> Result<()> {
         const KINDS: &str = "layer_types";
         const EXPERTS: &str = "num_local_experts";
         let kinds = json.opt_list(KINDS)?.ok_or_else(|| json.missing(KINDS))?;
-        if kinds.iter().any(|kind| kind != "attention" && kind != "full_attention") {
-            return Err(json.unsupported(KINDS, "full_attention").into());
+        let is_known = |kind: &serde_json::Value| {
+            kind.as_str().is_some_and(|kind| ATTENTION.contains(&kind) || MAMBA.contains(&kind))
+        };
+        if !kinds.iter().all(is_known) {
+            return Err(json.unsupported(KINDS, "mamba, attention").into());
         }
-        if json.opt_count(EXPERTS)?.ok_or_else(|| json.missing(EXPERTS))? > 0 {
-            return Err(json.unsupported(EXPERTS, "0").into());
-        }
+        json.opt_count(EXPERTS)?.ok_or_else(|| json.missing(EXPERTS))?;
     }
     Ok(())
 }

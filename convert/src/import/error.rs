@@ -73,7 +73,9 @@ impl fmt::Display for ImportError {
                 write!(f, "{}: {key:?} is {value}, which is not supported; supported: {supported}", path.display())
             }
             Self::UnknownArchitecture { path, name } => {
-                let known: Vec<&str> = architectures::ALL.iter().filter_map(|known| known.name).collect();
+                let mut known: Vec<&str> = architectures::ALL.iter().filter_map(|known| known.name).collect();
+                // Several architectures of one class follow one another.
+                known.dedup();
                 let path = path.display();
                 write!(f, "{path}: architecture {name:?} is not supported; supported: {}", known.join(", "))
             }

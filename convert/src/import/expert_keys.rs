@@ -132,6 +132,9 @@ pub(super) const GPT_OSS: ExpertKeys = ExpertKeys {
 pub(super) const GRANITE_MOE_SHARED: ExpertKeys =
     ExpertKeys { shared: Some(("shared_intermediate_size", 0)), ..GRANITE_MOE };
 
+pub(super) const GRANITE_MOE_HYBRID: ExpertKeys =
+    ExpertKeys { shared: Some(("shared_intermediate_size", 1024)), ..GRANITE_MOE };
+
 pub(super) const LFM2_MOE: ExpertKeys = ExpertKeys {
     count: (&["num_experts"], 32),
     used: 4,

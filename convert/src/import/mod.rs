@@ -29,6 +29,7 @@ mod experts;
 mod layer_shapes;
 mod lora_config;
 mod metadata;
+mod multipliers;
 mod normal;
 mod part;
 mod peft;

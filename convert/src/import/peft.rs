@@ -15,7 +15,7 @@ use ollm_runtime::quant;
 use ollm_runtime::storage::Storage;
 use safetensors::{Dtype, SafeTensors};
 
-use super::architecture::Architecture;
+use super::architecture::{Architecture, RecurrentKeys};
 use super::document::Document;
 use super::lora_config::LoraConfig;
 use super::recurrent::delta_order;
@@ -54,6 +54,11 @@ pub fn peft(folder: &Path, backbone: &Path) -> Result<Adapter> {
     let bad = |reason: String| ConvertError::BadAdapter { path: path.clone(), reason };
     let tensors = SafeTensors::deserialize(&bytes).map_err(malformed)?;
     let named = names(&base)?;
+    let family = base.gguf.metadata().opt_str("general.architecture").ok().flatten().unwrap_or_default();
+    if Architecture::of_family(family).any(|known| known.recurrent == RecurrentKeys::AttentionMamba2) {
+        let reason = "is of a model whose multipliers are in the weights of the backbone: merge it in PEFT";
+        return Err(bad(reason.to_owned()));
+    }
     let mut factors: BTreeMap<&Matrix, [Option<Factor>; 2]> = BTreeMap::new();
     for (name, view) in tensors.tensors() {
         let unknown = || {

@@ -7,6 +7,7 @@ use ollm_runtime::ops::RopePairing;
 use super::architecture::Architecture;
 use super::config::HfConfig;
 use super::part::Part;
+use super::recurrent::HfRecurrent;
 use crate::Result;
 use crate::quantize::{Change, Order, Rows, Strides};
 
@@ -143,11 +144,17 @@ impl HfConfig {
             let module = module.or_else(|| other.strip_suffix(".LayerNorm.bias").map(|module| (module, "beta")));
             module.map(|(module, part)| format!("{module}.LayerNorm.{part}"))
         });
-        let other = other.into_iter().chain(old).map(|other| Origin {
-            names: self.of_heads(name.role, names.of(other)),
-            part: Part::Rows(self.rows(name.role)),
-        });
+        let other = other
+            .into_iter()
+            .chain(old)
+            .map(|other| Origin { names: self.of_heads(name.role, names.of(other)), part: self.part(name.role) });
         experts.chain(other).collect()
+    }
+
+    /// What a tensor is of that of transformers.
+    fn part(&self, role: Role) -> Part {
+        let own = self.recurrent.as_ref().and_then(|recurrent| recurrent.part(role));
+        own.unwrap_or_else(|| Part::Rows(self.rows(role)))
     }
 
     /// The rows of two tokens in the head, which may be the embedding.
@@ -185,12 +192,16 @@ impl HfConfig {
                 Role::Dense2 | Role::Dense3 => self.dense.iter().any(|dense| dense.role == role && dense.has_bias),
                 Role::FfnSelectionBias => self.experts.as_ref().is_some_and(|experts| experts.selection_bias),
                 Role::FfnGate | Role::FfnUp | Role::FfnDown => ffn,
+                Role::SsmKernel => matches!(self.recurrent, Some(HfRecurrent::Mamba2 { has_bias: true, .. })),
                 Role::AttentionOutput => output,
                 _ => inputs,
             },
             TensorName { role: Role::QueryNorm | Role::KeyNorm, .. } if self.architecture.head_norms => self.head_norms,
             TensorName { role: Role::Key | Role::Value | Role::KeyNorm | Role::LayerScale, .. }
             | TensorName { role: Role::Classifier | Role::ClassifierNorm, .. } => true,
+            TensorName { role: Role::SsmNorm, .. } => {
+                matches!(self.recurrent, Some(HfRecurrent::Mamba2 { has_norm: true, .. }))
+            }
             TensorName { role, .. } => role == Role::Head && self.tied != Some(true) && self.causal,
         }
     }
@@ -210,9 +221,11 @@ impl HfConfig {
 
     /// What happens to the values of a tensor of so many dimensions on the way.
     fn change(&self, name: TensorName, dims: usize) -> Change {
+        let multiplied = self.multipliers.as_ref().and_then(|multipliers| multipliers.change(name.role));
         match name.role {
-            Role::DeltaScale => Change::NegativeExp,
-            Role::DeltaNorm => Change::None,
+            _ if multiplied.is_some() => multiplied.unwrap_or(Change::None),
+            Role::SsmScale => Change::NegativeExp,
+            Role::SsmNorm => Change::None,
             _ if dims == 1 && !name.is_bias && self.architecture.norms_from_one => Change::AddOne,
             _ => Change::None,
         }
@@ -222,6 +235,9 @@ impl HfConfig {
 /// The name of a tensor in transformers; `None` for what checkpoints do not have.
 pub(super) fn transformers_name(architecture: &Architecture, name: TensorName) -> Option<String> {
     let other = architecture.modules.iter().find(|(role, _)| *role == name.role);
+    let end = if name.is_bias { "bias" } else { "weight" };
+    let in_mixer =
+        |part: &str| Some(format!("{}{}.{part}", layer(architecture, name), architecture.recurrent.module()));
     let module = match name.role {
         _ if other.is_some() => other.map(|(_, module)| *module)?,
         Role::Embedding => "model.embed_tokens",
@@ -248,14 +264,16 @@ pub(super) fn transformers_name(architecture: &Architecture, name: TensorName) -
         Role::DeltaGate => "linear_attn.in_proj_z",
         Role::DeltaDecay => "linear_attn.in_proj_a",
         Role::DeltaRate => "linear_attn.in_proj_b",
-        Role::DeltaKernel => "linear_attn.conv1d",
-        Role::DeltaNorm => "linear_attn.norm",
-        Role::DeltaOutput => "linear_attn.out_proj",
+        Role::SsmInput => return in_mixer(&format!("in_proj.{end}")),
+        Role::SsmKernel => return in_mixer(&format!("conv1d.{end}")),
+        Role::SsmNorm => return in_mixer(&format!("norm.{end}")),
+        Role::SsmOutput => return in_mixer(&format!("out_proj.{end}")),
         // These are parameters of their own.
         Role::FfnSelectionBias => return Some(format!("{}feed_forward.expert_bias", layer(architecture, name))),
         Role::AttentionSinks => return Some(format!("{}self_attn.sinks", layer(architecture, name))),
-        Role::DeltaStep => return Some(format!("{}linear_attn.dt_bias", layer(architecture, name))),
-        Role::DeltaScale => return Some(format!("{}linear_attn.A_log", layer(architecture, name))),
+        Role::SsmStep => return in_mixer("dt_bias"),
+        Role::SsmScale => return in_mixer("A_log"),
+        Role::SsmSkip => return in_mixer("D"),
         Role::ConvolutionInput => "conv.in_proj",
         Role::ConvolutionKernel => "conv.conv",
         Role::ConvolutionOutput => "conv.out_proj",
@@ -278,7 +296,7 @@ pub(super) fn transformers_name(architecture: &Architecture, name: TensorName) -
         Role::LayerScale => return Some(format!("{}layer_scalar", layer(architecture, name))),
         _ => return None,
     };
-    Some(format!("{}{module}.{}", layer(architecture, name), if name.is_bias { "bias" } else { "weight" }))
+    Some(format!("{}{module}.{end}", layer(architecture, name)))
 }
 
 /// The modules whose matrices GGUF has in one tensor, one for each stream of AltUp but the first.

@@ -27,8 +27,7 @@ impl TextConfig {
             [name] => Some(name.as_str().unwrap_or_default()),
             _ => return Err(json.bad("architectures", "a list of one name").into()),
         };
-        let is_true = |key: &str| json.value.get(key) == Some(&true.into());
-        let found = name.and_then(|name| Architecture::named(name, is_true));
+        let found = name.and_then(|name| Architecture::named(name, &json.value));
         // Of a multimodal model without its head, or with another, the class tells the head alone.
         let other_head = found.map(|(_, head)| head).filter(|&head| head != HeadKind::Own);
         let is_outer = other_head.is_some() && json.get("text_config").is_some();
@@ -36,7 +35,7 @@ impl TextConfig {
             return Ok(whole(architecture, head, None));
         }
         // As transformers' AutoConfig does it.
-        let known = Architecture::of_type(model_type).filter(|known| known.name.is_some());
+        let known = Architecture::of_type(model_type, &json.value).filter(|known| known.name.is_some());
         if let Some(known) = known.filter(|_| json.get("text_config").is_none()) {
             let class =
                 name.map_or_else(|| "no class".to_owned(), |name| format!("the class {name:?}, which is not known"));
@@ -46,14 +45,13 @@ impl TextConfig {
         }
         let name = name.unwrap_or(model_type);
         let unknown = || ImportError::UnknownArchitecture { path: json.path.clone(), name: name.to_owned() };
-        let implied = Architecture::text_of(model_type);
-        let (text, architecture) = match json.part("text_config")? {
-            Some(text) => {
-                let architecture = text.opt_str("model_type")?.map_or(implied, Architecture::of_type);
-                (text, architecture)
-            }
-            // Old files have the keys of the text model beside the others.
-            None => (json.clone(), implied),
+        // Old files have the keys of the text model beside the others.
+        let part = json.part("text_config")?;
+        let own_type = part.as_ref().map(|text| text.opt_str("model_type")).transpose()?.flatten().map(str::to_owned);
+        let text = part.unwrap_or_else(|| json.clone());
+        let architecture = match own_type {
+            Some(own_type) => Architecture::of_type(&own_type, &text.value),
+            None => Architecture::text_of(model_type, &text.value),
         };
         let (architecture, head) = (architecture.ok_or_else(unknown)?, other_head.unwrap_or(HeadKind::Own));
         Ok(Self { architecture, head, json: text, is_part: true, note: None })

@@ -37,7 +37,7 @@ pub use blocks::encode;
 pub(crate) use order::{HeadGroups, Order};
 pub use recipe::{RECIPES, Recipe};
 pub(crate) use scaled::{Grid, Numbers, ScaleType, Scaled, Zeros};
-pub(crate) use source::{Change, Encoding, RowGroups, Rows, Stored, Strides, TensorSource};
+pub(crate) use source::{Change, Encoding, RowGroups, RowScales, Rows, Stored, Strides, TensorSource};
 pub use type_rule::{Pattern, TypeRule};
 
 /// How a model is quantized.

@@ -133,14 +133,39 @@ impl Stored<'_> {
     }
 }
 
+/// Factors of the rows of a matrix: one of all, then one of each part.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct RowScales {
+    pub(crate) all: f32,
+    /// Rows of each part, one after the other; the last has the rest.
+    pub(crate) rows: [usize; RowScales::PARTS],
+    pub(crate) parts: [f32; RowScales::PARTS],
+}
+
+impl RowScales {
+    pub(crate) const PARTS: usize = 5;
+
+    /// The factor of the part that has this row.
+    fn of(&self, row: usize) -> f32 {
+        let mut end = 0;
+        let part = self.rows[..Self::PARTS - 1].iter().position(|rows| {
+            end += rows;
+            row < end
+        });
+        self.parts[part.unwrap_or(Self::PARTS - 1)]
+    }
+}
+
 /// What happens to the values on the way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Change {
     None,
     /// 1 is added.
     AddOne,
     /// x becomes `-e^x`.
     NegativeExp,
+    /// Rows are multiplied.
+    Scale(RowScales),
 }
 
 impl<'a> TensorSource<'a> {
@@ -228,6 +253,10 @@ impl TensorSource<'_> {
         match self.change {
             Change::AddOne => values.iter_mut().for_each(|value| *value += 1.0),
             Change::NegativeExp => values.iter_mut().for_each(|value| *value = -value.exp()),
+            Change::Scale(scales) => {
+                let part = scales.of(row);
+                values.iter_mut().for_each(|value| *value = *value * scales.all * part);
+            }
             Change::None => (),
         }
         Ok((bytes, values))

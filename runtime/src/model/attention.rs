@@ -8,6 +8,7 @@ use crate::ops::{
 use super::Model;
 use super::config::Config;
 use super::family::QkNorm;
+use super::layer_kind::LayerKind;
 use super::name::Role;
 use super::pass::{Part, Stage, Watch, add_bias, add_residual, input, multiply};
 use super::state::Scratch;
@@ -26,7 +27,7 @@ pub(super) fn attention<E: From<OutOfMemory>>(
     watch: &mut Watch<'_, E>,
 ) -> Result<(), E> {
     let (config, shape) = (model.config(), &model.config().layers[index]);
-    s.begin_mixer(config, shape);
+    s.begin_mixer(config, shape, LayerKind::Attention);
     input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
     watch(Stage::Input { layer: index, role: Role::Query, x: &s.normed })?;
     project(exec, model, index, weights, parts, s)?;

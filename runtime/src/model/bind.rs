@@ -8,13 +8,13 @@ use crate::ops::Matrix;
 use super::config::{Config, LayerConfig};
 use super::error::ModelError;
 use super::experts::ExpertsConfig;
-use super::layer_kind::LayerKind;
+use super::layer_kind::{LayerKind, Mamba2Config};
 use super::name::{PLUGIN_PREFIX, Role, TensorName, split_layer};
 use super::schema::{self, TensorSpec};
 use super::tensor::{Tensor, values};
 use super::weights::{
     AltUp, AltUpLayer, Attention, Classifier, DeltaNet, Dense, Experts, FeedForward, KeysValues, Laurel, Layer, Linear,
-    Mixer, Network, Norm, PerLayerEmbedding, PerLayerInput, SharedExpert, ShortConvolution, Stack, Weights,
+    Mamba2, Mixer, Network, Norm, PerLayerEmbedding, PerLayerInput, SharedExpert, ShortConvolution, Stack, Weights,
 };
 
 impl Weights {
@@ -168,6 +168,10 @@ impl<'a> Bound<'a> {
             LayerKind::Attention => Mixer::Attention(self.attention(&name, config, layer)?),
             LayerKind::ShortConvolution { .. } => Mixer::ShortConvolution(self.short_convolution(&name)?),
             LayerKind::GatedDeltaNet(_) => Mixer::DeltaNet(self.delta_net(&name)?),
+            LayerKind::Mamba2(shape) => Mixer::Mamba2(self.mamba2(&name, shape)?),
+            LayerKind::AttentionMamba2(shape) => {
+                Mixer::AttentionMamba2(self.attention(&name, config, layer)?, self.mamba2(&name, shape)?)
+            }
         };
         let network = match layer.experts {
             Some(shape) => Network::Experts(self.experts(&name, config, shape)?),
@@ -275,18 +279,42 @@ impl<'a> Bound<'a> {
     }
 
     fn delta_net(&mut self, name: &dyn Fn(Role) -> TensorName) -> Result<DeltaNet, ModelError> {
-        let kernel = self.matrix(name(Role::DeltaKernel))?;
+        let kernel = self.matrix(name(Role::SsmKernel))?;
         Ok(DeltaNet {
             norm: self.norm(name(Role::AttentionNorm)),
             query_key_value: self.linear(name(Role::FusedQueryKeyValue))?,
             gate: self.linear(name(Role::DeltaGate))?,
             decay: self.linear(name(Role::DeltaDecay))?,
             rate: self.linear(name(Role::DeltaRate))?,
-            step: self.vector(name(Role::DeltaStep).bias())?,
-            scale: self.vector(name(Role::DeltaScale))?,
+            step: self.vector(name(Role::SsmStep).bias())?,
+            scale: self.vector(name(Role::SsmScale))?,
             kernel: transposed(&kernel.matrix(self.file)),
-            output_norm: self.vector(name(Role::DeltaNorm))?,
-            output: self.linear(name(Role::DeltaOutput))?,
+            output_norm: self.vector(name(Role::SsmNorm))?,
+            output: self.linear(name(Role::SsmOutput))?,
+        })
+    }
+
+    fn mamba2(&mut self, name: &dyn Fn(Role) -> TensorName, shape: Mamba2Config) -> Result<Mamba2, ModelError> {
+        let kernel = self.matrix(name(Role::SsmKernel))?;
+        // By what they are in linear attention.
+        let parts = [
+            (Role::DeltaGate, shape.inner_width()),
+            (Role::FusedQueryKeyValue, shape.channels()),
+            (Role::DeltaDecay, shape.heads),
+        ];
+        let [gate, channels, step] = self.parts(name(Role::SsmInput), parts)?;
+        Ok(Mamba2 {
+            norm: self.norm(name(Role::AttentionNorm)),
+            gate,
+            channels,
+            step,
+            step_bias: self.vector(name(Role::SsmStep).bias())?,
+            scale: self.vector(name(Role::SsmScale))?,
+            skip: self.vector(name(Role::SsmSkip))?,
+            kernel: transposed(&kernel.matrix(self.file)),
+            kernel_bias: self.vectors.remove(&name(Role::SsmKernel).bias()),
+            output_norm: self.vectors.remove(&name(Role::SsmNorm)),
+            output: self.linear(name(Role::SsmOutput))?,
         })
     }
 

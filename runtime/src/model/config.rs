@@ -70,6 +70,7 @@ impl LayerConfig {
             LayerKind::Attention => 0,
             LayerKind::ShortConvolution { taps } => (taps - 1) * hidden,
             LayerKind::GatedDeltaNet(shape) => shape.tail_width() + shape.state_width(),
+            LayerKind::Mamba2(shape) | LayerKind::AttentionMamba2(shape) => shape.tail_width() + shape.state_width(),
         }
     }
 
@@ -79,6 +80,8 @@ impl LayerConfig {
             LayerKind::Attention => self.query_width(),
             LayerKind::ShortConvolution { .. } => hidden,
             LayerKind::GatedDeltaNet(shape) => shape.value_width(),
+            LayerKind::Mamba2(shape) => shape.inner_width(),
+            LayerKind::AttentionMamba2(shape) => self.query_width().max(shape.inner_width()),
         }
     }
 
@@ -201,7 +204,7 @@ impl Config {
         let vocab = gguf.tensor(&embedding).map(TensorInfo::rows);
         let mut config = Self::from_metadata(gguf.metadata(), vocab.unwrap_or_default())?;
         vocab.ok_or(ModelError::MissingTensor(embedding))?;
-        let attention = config.layers.iter().position(|layer| layer.kind == LayerKind::Attention).unwrap_or(0);
+        let attention = config.layers.iter().position(|layer| layer.kind.has_attention()).unwrap_or(0);
         let has = |role| gguf.tensor(&TensorName::in_layer(attention, role).to_string()).is_some();
         // llama.cpp's converter wrote that StableLM 3B is parallel, and its reader goes by the
         // norm.
@@ -252,6 +255,9 @@ impl Config {
         let ropes = keys.rope_layers(family, &sliding, sliding_window)?;
         let experts = keys.experts(family, layers, ffn[0])?;
         let kv_sources = keys.kv_sources(&sliding)?;
+        let shared = kv_sources.iter().flatten().count();
+        let rule = "0 beside recurrent layers";
+        keys.require("attention.shared_kv_layers", shared, shared == 0 || family.recurrent.is_none(), rule)?;
         let gate_cutoffs = keys.gate_cutoffs(family, layers)?;
         let layer = |index: usize| {
             let is_sliding = sliding[index];
@@ -267,10 +273,8 @@ impl Config {
                 is_sliding,
                 has_rope: ropes[index],
             };
-            match all.kind {
-                LayerKind::Attention => all,
-                _ => LayerConfig { heads: 0, kv_heads: 0, is_sliding: false, has_rope: false, ..all },
-            }
+            let none = LayerConfig { heads: 0, kv_heads: 0, is_sliding: false, has_rope: false, ..all };
+            if all.kind.has_attention() { all } else { none }
         };
         let [embedding_scale, residual_scale, logit_scale] = keys.scales(family, hidden, layers)?;
         let attention_scale = keys.attention_scale(family, layers, head_dim, hidden / heads)?;

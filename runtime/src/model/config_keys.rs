@@ -115,7 +115,7 @@ impl FamilyKeys<'_> {
         const NAME: &str = "attention.head_count_kv";
         let counts = self.layer_sizes(NAME, layers)?.unwrap_or_else(|| vec![heads; layers]);
         for &count in &counts {
-            let is_recurrent = count == 0 && family.recurrent == Some(RecurrentKind::ShortConvolution);
+            let is_recurrent = count == 0 && family.recurrent.is_some_and(RecurrentKind::is_without_keys);
             let divides = count > 0 && count <= heads && heads.is_multiple_of(count);
             self.require(NAME, count, is_recurrent || divides, "a divisor of attention.head_count")?;
         }

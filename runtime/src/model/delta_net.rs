@@ -3,7 +3,7 @@
 
 use crate::memory::OutOfMemory;
 use crate::ops::{
-    Activation, DeltaRule, Exec, activate, activate_gate, decay, for_each_row, l2_norm, rms_norm, sigmoid,
+    Activation, DeltaRule, Exec, activate, activate_gate, decay, for_each_row, l2_norm, rms_norm, sigmoid, time_step,
 };
 
 use super::Model;
@@ -31,7 +31,7 @@ pub(super) fn delta_net<E: From<OutOfMemory>>(
     let LayerKind::GatedDeltaNet(shape) = config.layers[index].kind else {
         unreachable!("the weights are of its kind")
     };
-    s.begin_mixer(config, &config.layers[index]);
+    s.begin_mixer(config, &config.layers[index], config.layers[index].kind);
     input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
     watch(Stage::Input { layer: index, role: Role::Query, x: &s.normed })?;
     let outputs = [
@@ -45,7 +45,10 @@ pub(super) fn delta_net<E: From<OutOfMemory>>(
     add_bias(&exec.pool, &mut s.gated, weights.gate.bias.as_deref());
     add_bias(&exec.pool, &mut s.key, weights.decay.bias.as_deref());
     add_bias(&exec.pool, &mut s.value, weights.rate.bias.as_deref());
-    for_each_row(&exec.pool, &mut s.key, shape.value_heads, |_, x| decay(isa, x, &weights.step, &weights.scale));
+    for_each_row(&exec.pool, &mut s.key, shape.value_heads, |_, x| {
+        time_step(isa, x, &weights.step);
+        decay(isa, x, &weights.scale);
+    });
     for_each_row(&exec.pool, &mut s.value, shape.value_heads, |_, x| sigmoid(isa, x));
     convolve(exec, index, &weights.kernel, shape.channels(), parts, &s.query, &mut s.mixed);
     for_each_row(&exec.pool, &mut s.mixed, shape.channels(), |_, x| {
@@ -68,7 +71,7 @@ pub(super) fn delta_net<E: From<OutOfMemory>>(
         activate_gate(isa, Activation::Silu, gate, &heads[i * width..]);
     });
     s.end_mixer();
-    watch(Stage::Input { layer: index, role: Role::DeltaOutput, x: &s.gated })?;
+    watch(Stage::Input { layer: index, role: Role::SsmOutput, x: &s.gated })?;
     multiply(exec, model, index, parts, &s.gated, &mut s.quantized, [(&weights.output, &mut s.query)])?;
     add_bias(&exec.pool, &mut s.query, weights.output.bias.as_deref());
     add_residual(exec, config, None, &mut s.query, &mut s.x);
@@ -83,9 +86,6 @@ fn mix(exec: &Exec, index: usize, shape: DeltaNetConfig, parts: &mut [Part<'_>],
     for part in parts {
         let tokens = first..first + part.tokens.len();
         first = tokens.end;
-        if tokens.is_empty() {
-            continue;
-        }
         let rule = DeltaRule {
             key_heads,
             value_heads,
@@ -95,12 +95,6 @@ fn mix(exec: &Exec, index: usize, shape: DeltaNetConfig, parts: &mut [Part<'_>],
             rate: &s.value[tokens.start * value_heads..tokens.end * value_heads],
         };
         let out = &mut s.query[tokens.start * width..tokens.end * width];
-        let (state, after) = part.state.recurrent(index, part.first);
-        let (mut done, mut state) = (0, &state[shape.tail_width()..]);
-        for (tokens, next) in after {
-            let next = &mut next[shape.tail_width()..];
-            rule.run(exec, done..tokens, state, next, out);
-            (done, state) = (tokens, next);
-        }
+        part.advance(index, shape.tail_width(), |tokens, state, next| rule.run(exec, tokens, state, next, out));
     }
 }

@@ -164,6 +164,17 @@ pub enum RecurrentKind {
     /// Linear attention by the gated delta rule: the layers that the file lists, or all but each
     /// so-many-th.
     GatedDeltaNet,
+    /// Mamba 2: the layers without key heads.
+    Mamba2,
+    /// Mamba 2 beside attention: all layers.
+    AttentionMamba2,
+}
+
+impl RecurrentKind {
+    /// Whether the layers of this kind are those without key heads.
+    pub const fn is_without_keys(self) -> bool {
+        matches!(self, Self::ShortConvolution | Self::Mamba2)
+    }
 }
 
 /// Which norms queries and keys have.
@@ -330,6 +341,10 @@ const LAYER_NORM: Family = Family { norm: NormKind::Layer, norm_bias: true, ..HA
 /// The defaults of the Granite families.
 const GRANITE: Family = Family { name: "granite", rope: RopeLayers::Switched, divided_logits: true, ..LLAMA };
 
+/// The Granite families with experts.
+const GRANITE_MOE: Family =
+    Family { name: "granitemoe", experts: Some(ExpertRules { shared: SharedRule::IfSized, ..EXPERTS }), ..GRANITE };
+
 /// The defaults of the LFM2 families.
 const LFM2: Family = Family {
     name: "lfm2",
@@ -417,7 +432,8 @@ pub const FAMILIES: &[Family] = &[
     },
     Family { name: "smollm3", rope: RopeLayers::AllBut(4), ..LLAMA },
     GRANITE,
-    Family { name: "granitemoe", experts: Some(ExpertRules { shared: SharedRule::IfSized, ..EXPERTS }), ..GRANITE },
+    GRANITE_MOE,
+    Family { name: "granitehybrid", recurrent: Some(RecurrentKind::Mamba2), ..GRANITE_MOE },
     Family { name: "phi3", fused_attention: true, fused_gate: true, ..HALVES },
     Family { name: "mistral3", ..LLAMA },
     Family {
@@ -460,6 +476,12 @@ pub const FAMILIES: &[Family] = &[
     },
     LFM2,
     Family { name: "lfm2moe", experts: Some(ExpertRules { selection_bias: true, ..EXPERTS }), ..LFM2 },
+    Family {
+        name: "falcon-h1",
+        ffn_norm: Role::BareFfnNorm,
+        recurrent: Some(RecurrentKind::AttentionMamba2),
+        ..HALVES
+    },
     BERT,
     Family {
         name: "nomic-bert",

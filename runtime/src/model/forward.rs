@@ -10,6 +10,7 @@ use super::attention::attention;
 use super::delta_net::delta_net;
 use super::feed_forward::feed_forward;
 use super::laurel::low_rank_residual;
+use super::mamba2::mamba2;
 use super::pass::{Part, Stage, Watch, normalize};
 use super::per_layer::{end_layer, per_layer_inputs};
 use super::short_convolution::short_convolution;
@@ -77,6 +78,11 @@ pub fn forward<E: From<OutOfMemory>>(
                 short_convolution(exec, model, index, weights, parts, scratch, watch)?;
             }
             Mixer::DeltaNet(weights) => delta_net(exec, model, index, weights, parts, scratch, watch)?,
+            Mixer::Mamba2(weights) => mamba2(exec, model, index, weights, parts, scratch, watch)?,
+            Mixer::AttentionMamba2(weights, beside) => {
+                attention(exec, model, index, weights, parts, scratch, watch)?;
+                mamba2(exec, model, index, beside, parts, scratch, watch)?;
+            }
         }
         if let Some(weights) = &layer.laurel {
             low_rank_residual(exec, model, index, weights, parts, scratch, watch)?;

@@ -34,6 +34,7 @@ const HARMLESS: &[(&str, &[f32])] = &[
     ("tensor_data_layout", &[]),
     // In files without experts.
     ("expert_used_count", &[]),
+    ("expert_shared_feed_forward_length", &[]),
     ("expert_group_count", &[0.0, 1.0]),
     ("expert_group_used_count", &[0.0, 1.0]),
     // Families have one of the two.

@@ -1,7 +1,7 @@
 //! How layers mix tokens: which layers of a file are recurrent, and their shapes.
 
 use crate::gguf::{Array, GgufError, Value};
-use crate::ops::DeltaRule;
+use crate::ops::{DeltaRule, SelectiveScan};
 
 use super::error::ModelError;
 use super::family::{Family, RecurrentKind};
@@ -21,6 +21,18 @@ pub enum LayerKind {
     },
     /// Linear attention by the gated delta rule (Yang et al. 2024, arXiv 2412.06464): recurrent.
     GatedDeltaNet(DeltaNetConfig),
+    /// A selective state-space model (Mamba 2: Dao & Gu 2024, arXiv 2405.21060): recurrent.
+    Mamba2(Mamba2Config),
+    /// Attention and Mamba 2 side by side: they have the same input, and both are added (Falcon H1:
+    /// arXiv 2507.22448).
+    AttentionMamba2(Mamba2Config),
+}
+
+impl LayerKind {
+    /// Whether there is attention in it.
+    pub fn has_attention(self) -> bool {
+        matches!(self, Self::Attention | Self::AttentionMamba2(_))
+    }
 }
 
 /// The shape of a gated delta net. Value head `i` has the queries and keys of key head `i` modulo
@@ -64,6 +76,48 @@ impl DeltaNetConfig {
     }
 }
 
+/// The shape of Mamba 2. Heads that share B and C are a group, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mamba2Config {
+    /// Heads of inputs: a multiple of the groups.
+    pub heads: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
+    /// Groups of heads.
+    pub groups: usize,
+    /// Elements of B and C of a group: the state of a head is a matrix of so many rows.
+    pub state_size: usize,
+    /// The tokens that its convolution sees, their own included.
+    pub taps: usize,
+}
+
+impl Mamba2Config {
+    /// Elements of all heads of a token.
+    pub fn inner_width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Channels of the convolution: inputs, B and C, one after the other.
+    pub fn channels(&self) -> usize {
+        self.inner_width() + 2 * self.groups * self.state_size
+    }
+
+    /// Rows of the matrix of its inputs: the gate, the channels and the time steps.
+    pub fn projected_width(&self) -> usize {
+        self.inner_width() + self.channels() + self.heads
+    }
+
+    /// Floats that the convolution keeps of the tokens before: `[taps - 1][channels]`.
+    pub fn tail_width(&self) -> usize {
+        (self.taps - 1) * self.channels()
+    }
+
+    /// Floats of the state: see [`SelectiveScan::state_width`].
+    pub fn state_width(&self) -> usize {
+        SelectiveScan::state_width(self.heads, self.head_dim, self.state_size)
+    }
+}
+
 impl FamilyKeys<'_> {
     /// How each layer mixes tokens; the file has so many blocks, those for multi-token prediction
     /// included, and layers with so many key heads.
@@ -73,11 +127,14 @@ impl FamilyKeys<'_> {
         blocks: usize,
         kv_heads: &[usize],
     ) -> Result<Vec<LayerKind>, ModelError> {
+        let without_keys = || kv_heads.iter().map(|&heads| heads == 0).collect();
         let (kind, recurrent) = match family.recurrent {
             None => return Ok(vec![LayerKind::Attention; kv_heads.len()]),
-            Some(RecurrentKind::ShortConvolution) => {
-                (self.short_convolution()?, kv_heads.iter().map(|&heads| heads == 0).collect())
+            Some(RecurrentKind::ShortConvolution) => (self.short_convolution()?, without_keys()),
+            Some(RecurrentKind::AttentionMamba2) => {
+                return Ok(vec![LayerKind::AttentionMamba2(self.mamba2()?); kv_heads.len()]);
             }
+            Some(RecurrentKind::Mamba2) => (LayerKind::Mamba2(self.mamba2()?), without_keys()),
             Some(RecurrentKind::GatedDeltaNet) => {
                 (LayerKind::GatedDeltaNet(self.delta_net()?), self.recurrent_layers(blocks, kv_heads.len())?)
             }
@@ -118,6 +175,19 @@ impl FamilyKeys<'_> {
         self.require(VALUE_HEADS, heads, heads.is_multiple_of(shape.key_heads), "a multiple of ssm.group_count")?;
         self.require(VALUES, values, values == shape.value_width(), "ssm.time_step_rank times ssm.state_size")?;
         Ok(shape)
+    }
+
+    fn mamba2(&self) -> Result<Mamba2Config, ModelError> {
+        const STATE: &str = "ssm.state_size";
+        const HEADS: &str = "ssm.time_step_rank";
+        const INNER: &str = "ssm.inner_size";
+        let (heads, groups, inner) = (self.size(HEADS)?, self.size("ssm.group_count")?, self.size(INNER)?);
+        self.require(HEADS, heads, heads.is_multiple_of(groups), "a multiple of ssm.group_count")?;
+        self.require(INNER, inner, inner.is_multiple_of(heads), "a multiple of ssm.time_step_rank")?;
+        let state_size = self.size(STATE)?;
+        self.require(STATE, state_size, state_size <= 1024, "1 to 1024")?;
+        let (head_dim, taps) = (inner / heads, self.taps("ssm.conv_kernel")?);
+        Ok(Mamba2Config { heads, head_dim, groups, state_size, taps })
     }
 
     /// Which layers are recurrent: those of a list with one for each block, or all but each

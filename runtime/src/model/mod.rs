@@ -18,6 +18,7 @@ mod keys;
 mod laurel;
 mod layer_kind;
 mod load;
+mod mamba2;
 mod name;
 mod pass;
 mod per_layer;
@@ -46,7 +47,7 @@ pub use family::{
 };
 pub use fingerprint::{FINETUNE_KEY, fingerprint, weights_fingerprint};
 pub use forward::{forward, head};
-pub use layer_kind::{DeltaNetConfig, LayerKind};
+pub use layer_kind::{DeltaNetConfig, LayerKind, Mamba2Config};
 pub use load::{LoadOptions, LoadProgress};
 pub use name::{PLUGIN_PREFIX, Role, TensorName, split_layer};
 pub use pass::{Part, Stage, Watch};
@@ -57,7 +58,7 @@ pub use state::{Scratch, State};
 pub use tensor::{Tensor, vector};
 pub use weights::{
     AltUp, AltUpLayer, Attention, Classifier, DeltaNet, Dense, Experts, FeedForward, KeysValues, Laurel, Layer, Linear,
-    Mixer, Network, Norm, PerLayerEmbedding, PerLayerInput, SharedExpert, ShortConvolution, Stack, Weights,
+    Mamba2, Mixer, Network, Norm, PerLayerEmbedding, PerLayerInput, SharedExpert, ShortConvolution, Stack, Weights,
 };
 
 /// A backbone, immutable: share it between sessions with [`Arc`].

@@ -104,24 +104,34 @@ roles! {
     /// How much of its state each value head forgets, before bias and softplus, `[value
     /// heads][hidden]`.
     DeltaDecay = "ssm_alpha";
-    /// The bias of that, `[value heads]`: the name has no weight.
-    DeltaStep = "ssm_dt";
-    /// What that is multiplied by, negative, `[value heads]`: the name ends with the stem.
-    DeltaScale = "ssm_a";
     /// How far each value head corrects its state, before the sigmoid, `[value heads][hidden]`.
     DeltaRate = "ssm_beta";
-    /// The weights of the taps of its convolution, the oldest first, `[channels][taps]`.
-    DeltaKernel = "ssm_conv1d";
-    /// The norm of each head that a gated delta net gives, `[head_dim]`.
-    DeltaNorm = "ssm_norm";
-    /// `[hidden][value heads * head_dim]`
-    DeltaOutput = "ssm_out";
+    /// Of Mamba 2 the gate, what goes through the convolution (inputs, B and C), and the time
+    /// steps, one after the other, `[2 * heads * head_dim + 2 * groups * state + heads][hidden]`.
+    SsmInput = "ssm_in";
+    /// The bias of time steps, of Mamba 2 or a gated delta net, `[heads]`: the name has no weight.
+    SsmStep = "ssm_dt";
+    /// What those are multiplied by, negative, `[heads]`, of Mamba 2 `[heads][1]`: the name ends
+    /// with the stem.
+    SsmScale = "ssm_a";
+    /// How much of the inputs Mamba 2 adds to what it gives, `[heads][1]`: the name ends with the
+    /// stem.
+    SsmSkip = "ssm_d";
+    /// The weights of the taps of the convolution, the oldest first, `[channels][taps]`.
+    SsmKernel = "ssm_conv1d";
+    /// The norm of each head that a gated delta net gives, `[head_dim]`, or of the groups of heads
+    /// of Mamba 2, `[groups][heads / groups * head_dim]`.
+    SsmNorm = "ssm_norm";
+    /// `[hidden][heads * head_dim]`
+    SsmOutput = "ssm_out";
     /// The norm of the sum of attention and its input, `[hidden]`.
     AttentionOutputNorm = "attn_output_norm";
     /// The norm after attention, `[hidden]`.
     AttentionPostNorm = "post_attention_norm";
     /// The norm before the feed-forward network, `[hidden]`.
     FfnNorm = "ffn_norm";
+    /// The same in files of Falcon H1, where the name ends with the stem.
+    BareFfnNorm = "ffn_norm";
     /// `[ffn][hidden]`
     FfnGate = "ffn_gate";
     /// `[ffn][hidden]`; with the gate before it in one matrix, `[2 * ffn][hidden]`.
@@ -180,8 +190,8 @@ roles! {
 
 impl Role {
     /// The first of the matrices with the same input: keys and values share the input of queries,
-    /// and so do the first matrix of LAuReL and all of a gated delta net but its output; `up`
-    /// shares that of `gate`, a shared expert that of the router, and tied embeddings that of the
+    /// and so do the first matrix of LAuReL and all of a gated delta net or Mamba 2 but its output;
+    /// `up` shares that of `gate`, a shared expert that of the router, and tied embeddings that of the
     /// head. [`Stage::Input`](super::Stage::Input) names the first one.
     #[must_use]
     pub const fn input(self) -> Self {
@@ -192,6 +202,7 @@ impl Role {
             | Self::DeltaGate
             | Self::DeltaDecay
             | Self::DeltaRate
+            | Self::SsmInput
             | Self::LaurelLeft => Self::Query,
             Self::FfnUp => Self::FfnGate,
             Self::FfnUpExperts => Self::FfnGateExperts,
@@ -203,7 +214,7 @@ impl Role {
 
     /// Whether the name of its tensor ends with the stem.
     const fn is_bare(self) -> bool {
-        matches!(self, Self::DeltaScale)
+        matches!(self, Self::SsmScale | Self::SsmSkip | Self::BareFfnNorm)
     }
 }
 
@@ -296,8 +307,11 @@ mod tests {
             (TensorName::in_layer(11, Role::Key).bias(), "blk.11.attn_k.bias"),
             (TensorName::in_layer(2, Role::FfnPostNorm), "blk.2.post_ffw_norm.weight"),
             (TensorName::in_layer(0, Role::ConvolutionKernel), "blk.0.shortconv.conv.weight"),
-            (TensorName::in_layer(0, Role::DeltaScale), "blk.0.ssm_a"),
-            (TensorName::in_layer(0, Role::DeltaStep).bias(), "blk.0.ssm_dt.bias"),
+            (TensorName::in_layer(0, Role::SsmScale), "blk.0.ssm_a"),
+            (TensorName::in_layer(7, Role::SsmSkip), "blk.7.ssm_d"),
+            (TensorName::in_layer(7, Role::FfnNorm), "blk.7.ffn_norm.weight"),
+            (TensorName::in_layer(7, Role::BareFfnNorm), "blk.7.ffn_norm"),
+            (TensorName::in_layer(0, Role::SsmStep).bias(), "blk.0.ssm_dt.bias"),
         ];
         for (name, text) in names {
             assert_eq!(name.to_string(), text);
@@ -327,7 +341,8 @@ mod tests {
     #[test]
     fn matrices_that_share_an_input_name_the_same_one() {
         assert_eq!([Role::Query, Role::Key, Role::Value, Role::FusedQueryKeyValue].map(Role::input), [Role::Query; 4]);
-        assert_eq!([Role::DeltaGate, Role::DeltaDecay, Role::DeltaRate].map(Role::input), [Role::Query; 3]);
+        let recurrent = [Role::DeltaGate, Role::DeltaDecay, Role::DeltaRate, Role::SsmInput];
+        assert_eq!(recurrent.map(Role::input), [Role::Query; 4]);
         assert_eq!(Role::LaurelLeft.input(), Role::Query);
         assert_eq!([Role::FfnGate, Role::FfnUp].map(Role::input), [Role::FfnGate; 2]);
         assert_eq!([Role::FfnGateExperts, Role::FfnUpExperts].map(Role::input), [Role::FfnGateExperts; 2]);

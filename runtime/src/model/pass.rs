@@ -1,5 +1,7 @@
 //! A pass through the network: its tokens, its stages, and what its layers have in common.
 
+use std::ops::Range;
+
 use crate::cpu::{Isa, Pool};
 use crate::memory::OutOfMemory;
 use crate::ops::{Exec, MatmulOp, Quantized, add, add_scaled, for_each_row, layer_norm, matmul, rms_norm};
@@ -61,6 +63,29 @@ pub struct Part<'a> {
     pub drafted: usize,
     /// The adapters of the sequence.
     pub adapters: &'a [Adapted],
+}
+
+impl Part<'_> {
+    /// Takes a recurrent layer's state, but for its first `skipped` floats, from checkpoint to
+    /// checkpoint: `rule` gets the tokens between two, the state before them, and the one after
+    /// them, to be filled.
+    pub(super) fn advance(
+        &mut self,
+        layer: usize,
+        skipped: usize,
+        mut rule: impl FnMut(Range<usize>, &[f32], &mut [f32]),
+    ) {
+        if self.tokens.is_empty() {
+            return;
+        }
+        let (state, after) = self.state.recurrent(layer, self.first);
+        let (mut done, mut state) = (0, &state[skipped..]);
+        for (tokens, next) in after {
+            let next = &mut next[skipped..];
+            rule(done..tokens, state, next);
+            (done, state) = (tokens, next);
+        }
+    }
 }
 
 /// `out = W x` for matrices of layer `index` with the input `x`: `[n][cols]`; and what the adapters

@@ -6,8 +6,8 @@
 
 use super::config::{Config, LayerConfig};
 use super::experts::{ExpertsConfig, SharedConfig};
-use super::family::{NormPlacement, QkNorm};
-use super::layer_kind::{DeltaNetConfig, LayerKind};
+use super::family::{NormPlacement, QkNorm, RecurrentKind};
+use super::layer_kind::{DeltaNetConfig, LayerKind, Mamba2Config};
 use super::name::{Role, TensorName};
 use super::pooling::ClassifierConfig;
 
@@ -33,11 +33,12 @@ impl TensorSpec {
         self.shape.len() > 1
             && !self.name.is_bias
             && !self.is_table()
-            && !matches!(self.name.role, Role::ConvolutionKernel | Role::DeltaKernel)
+            && !matches!(self.name.role, Role::ConvolutionKernel | Role::SsmKernel)
     }
 
     /// Whether it is a small table whose values stay as they are, and no matrix of a matmul:
-    /// vectors that are added to embeddings, norms of single heads, or coefficients of AltUp.
+    /// vectors that are added to embeddings, norms of single heads or of groups, coefficients of
+    /// AltUp, or vectors of Mamba 2.
     pub(super) fn is_table(&self) -> bool {
         matches!(
             self.name.role,
@@ -47,6 +48,9 @@ impl TensorSpec {
                 | Role::KeyNorm
                 | Role::AltUpPrediction
                 | Role::AltUpCorrection
+                | Role::SsmScale
+                | Role::SsmSkip
+                | Role::SsmNorm
         )
     }
 
@@ -85,6 +89,8 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
             LayerKind::Attention => attention(config, layer),
             LayerKind::ShortConvolution { taps } => short_convolution(config, taps),
             LayerKind::GatedDeltaNet(shape) => delta_net(config, shape),
+            LayerKind::Mamba2(shape) => norm(config, Role::AttentionNorm).chain(mamba2(config, shape)).collect(),
+            LayerKind::AttentionMamba2(shape) => [attention(config, layer), mamba2(config, shape)].concat(),
         };
         let parts = [mixer, feed_forward(config, layer), residuals(config), layer_end(config)];
         let is_bare = config.family.bare_first_attention && index == 0;
@@ -182,12 +188,28 @@ fn delta_net(config: &Config, shape: DeltaNetConfig) -> Vec<TensorSpec> {
     all.extend(linear(Role::DeltaGate, [values, hidden], false));
     all.extend(linear(Role::DeltaDecay, [heads, hidden], false));
     all.extend(linear(Role::DeltaRate, [heads, hidden], false));
-    let step = TensorSpec::new(Role::DeltaStep, &[heads]);
+    let step = TensorSpec::new(Role::SsmStep, &[heads]);
     all.push(TensorSpec { name: step.name.bias(), ..step });
-    all.push(TensorSpec::new(Role::DeltaScale, &[heads]));
-    all.push(TensorSpec::new(Role::DeltaKernel, &[shape.channels(), shape.taps]));
-    all.push(TensorSpec::new(Role::DeltaNorm, &[shape.head_dim]));
-    all.extend(linear(Role::DeltaOutput, [hidden, values], false));
+    all.push(TensorSpec::new(Role::SsmScale, &[heads]));
+    all.push(TensorSpec::new(Role::SsmKernel, &[shape.channels(), shape.taps]));
+    all.push(TensorSpec::new(Role::SsmNorm, &[shape.head_dim]));
+    all.extend(linear(Role::SsmOutput, [hidden, values], false));
+    all
+}
+
+/// The tensors of Mamba 2 but for the norm of its input, in the shapes that llama.cpp has.
+fn mamba2(config: &Config, shape: Mamba2Config) -> Vec<TensorSpec> {
+    let (hidden, inner, channels) = (config.hidden, shape.inner_width(), shape.channels());
+    let mut all = vec![TensorSpec::new(Role::SsmInput, &[shape.projected_width(), hidden])];
+    let step = TensorSpec::new(Role::SsmStep, &[shape.heads]);
+    all.push(TensorSpec { name: step.name.bias(), ..step });
+    all.extend([Role::SsmScale, Role::SsmSkip].map(|role| TensorSpec::new(role, &[shape.heads, 1])));
+    let kernel = TensorSpec::new(Role::SsmKernel, &[channels, shape.taps]);
+    all.push(TensorSpec { name: kernel.name.bias(), ..TensorSpec::optional(Role::SsmKernel, &[channels]) });
+    all.push(kernel);
+    let optional = config.family.recurrent == Some(RecurrentKind::AttentionMamba2);
+    all.push(TensorSpec { optional, ..TensorSpec::new(Role::SsmNorm, &[shape.groups, inner / shape.groups]) });
+    all.push(TensorSpec::new(Role::SsmOutput, &[hidden, inner]));
     all
 }
 
@@ -535,6 +557,65 @@ mod tests {
             assert_eq!(spec(&config, "blk.0.attn_q.weight"), None);
             assert_eq!(spec(&config, "blk.1.ssm_out.weight"), None);
         }
+    }
+
+    #[test]
+    fn layers_without_key_heads_are_mamba_2_with_or_without_experts() {
+        let sizes =
+            [("conv_kernel", 4), ("state_size", 16), ("group_count", 2), ("time_step_rank", 6), ("inner_size", 96)];
+        let names = sizes.map(|(key, _)| format!("ssm.{key}"));
+        let own = names.iter().zip(sizes).map(|(key, (_, size))| (key.as_str(), Value::U32(size)));
+        let mut own: Vec<_> = own.chain([("attention.head_count_kv", vec![0_i32, 2].into())]).collect();
+        let dense = with("granitehybrid", &own);
+        own.extend([("expert_count", Value::U32(8)), ("expert_used_count", Value::U32(2))]);
+        own.push(("expert_shared_feed_forward_length", Value::U32(24)));
+        let sparse = with("granitehybrid", &own);
+        for (name, shape, optional) in [
+            ("blk.0.attn_norm.weight", &[64][..], false),
+            ("blk.0.ssm_in.weight", &[262, 64], false),
+            ("blk.0.ssm_conv1d.weight", &[160, 4], false),
+            ("blk.0.ssm_conv1d.bias", &[160], true),
+            ("blk.0.ssm_dt.bias", &[6], false),
+            ("blk.0.ssm_a", &[6, 1], false),
+            ("blk.0.ssm_d", &[6, 1], false),
+            ("blk.0.ssm_norm.weight", &[2, 48], false),
+            ("blk.0.ssm_out.weight", &[64, 96], false),
+            ("blk.1.attn_k.weight", &[16, 64], false),
+        ] {
+            for config in [&dense, &sparse] {
+                assert_eq!(spec(config, name), Some((shape.to_vec(), optional)), "{name}");
+            }
+        }
+        assert_eq!(spec(&dense, "blk.0.attn_q.weight"), None);
+        assert_eq!(spec(&dense, "blk.1.ssm_in.weight"), None);
+        assert_eq!(spec(&dense, "blk.0.ffn_up.weight"), Some((vec![96, 64], false)));
+        assert_eq!(spec(&sparse, "blk.0.ffn_up_exps.weight"), Some((vec![8, 96, 64], false)));
+        assert_eq!(spec(&sparse, "blk.1.ffn_down_shexp.weight"), Some((vec![64, 24], false)));
+        let matrices = tensors(&dense).into_iter().filter(|spec| spec.name.layer == Some(0) && spec.is_matrix());
+        let matrices: Vec<_> = matrices.map(|spec| spec.name.role).collect();
+        assert_eq!(matrices, [Role::SsmInput, Role::SsmOutput, Role::FfnGate, Role::FfnUp, Role::FfnDown]);
+    }
+
+    #[test]
+    fn mamba_2_may_be_beside_attention() {
+        let sizes =
+            [("conv_kernel", 4), ("state_size", 16), ("group_count", 2), ("time_step_rank", 6), ("inner_size", 96)];
+        let names = sizes.map(|(key, _)| format!("ssm.{key}"));
+        let own: Vec<_> = names.iter().zip(sizes).map(|(key, (_, size))| (key.as_str(), Value::U32(size))).collect();
+        let falcon = with("falcon-h1", &own);
+        for (name, shape, optional) in [
+            ("blk.1.attn_norm.weight", &[64][..], false),
+            ("blk.1.attn_q.weight", &[32, 64], false),
+            ("blk.1.ssm_in.weight", &[262, 64], false),
+            ("blk.1.ssm_norm.weight", &[2, 48], true),
+            ("blk.1.ffn_norm", &[64], false),
+        ] {
+            assert_eq!(spec(&falcon, name), Some((shape.to_vec(), optional)), "{name}");
+        }
+        assert_eq!(tensors(&falcon).iter().filter(|spec| spec.name.role == Role::AttentionNorm).count(), 2);
+        assert_eq!(spec(&falcon, "blk.1.ffn_norm.weight"), None);
+        let shared = [&own[..], &[("attention.shared_kv_layers", Value::U32(1))]].concat();
+        assert!(matches!(read("falcon-h1", &shared), Err(ModelError::InvalidValue { .. })));
     }
 
     #[test]

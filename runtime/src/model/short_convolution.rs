@@ -22,7 +22,7 @@ pub(super) fn short_convolution<E: From<OutOfMemory>>(
     watch: &mut Watch<'_, E>,
 ) -> Result<(), E> {
     let config = model.config();
-    s.begin_mixer(config, &config.layers[index]);
+    s.begin_mixer(config, &config.layers[index], config.layers[index].kind);
     input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
     watch(Stage::Input { layer: index, role: Role::ConvolutionInput, x: &s.normed })?;
     multiply(exec, model, index, parts, &s.normed, &mut s.quantized, [(&weights.input, &mut s.query)])?;

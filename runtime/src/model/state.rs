@@ -35,6 +35,8 @@ pub(super) enum LayerState {
     Shared(usize),
     /// A state of this position alone: which part of a [checkpoint](Checkpoints) is the layer's.
     Recurrent(Range<usize>),
+    /// Both the keys and values of all positions and a state of this one.
+    Both(LayerKvCache, Range<usize>),
 }
 
 /// Buffers of a pass over `n` tokens, of whatever sequences, kept from pass to pass.
@@ -49,19 +51,20 @@ pub struct Scratch {
     /// `[n][hidden]`
     pub(super) normed: Vec<f32>,
     /// Queries, `[n][heads * head_dim]`, a convolution's gates and inputs, `[n][3 * hidden]`, or
-    /// the channels of a delta net; then what the mixer, or a mixture of experts, adds,
+    /// the channels of a delta net or Mamba 2; then what the mixer, or a mixture of experts, adds,
     /// `[n][hidden]`.
     pub(super) query: Vec<f32>,
     /// Queries and gates as attention with gates has them, `[n][heads][2][head_dim]`, or the gates
-    /// of a delta net, `[n][value heads * head_dim]`.
+    /// of a delta net or Mamba 2, `[n][heads * head_dim]`.
     pub(super) gated: Vec<f32>,
     /// Keys, `[n][kv_heads * head_dim]`, a convolution's gated inputs, `[n][hidden]`, or the decays
-    /// of a delta net, `[n][value heads]`.
+    /// of a delta net or Mamba 2, `[n][heads]`.
     pub(super) key: Vec<f32>,
-    /// Values, `[n][kv_heads * head_dim]`, or the rates of a delta net, `[n][value heads]`.
+    /// Values, `[n][kv_heads * head_dim]`, the rates of a delta net, or the time steps of Mamba 2,
+    /// `[n][heads]`.
     pub(super) value: Vec<f32>,
     /// What attention or a convolution gives: `[n][heads * head_dim]`, `[n][hidden]`, or the
-    /// channels of a delta net.
+    /// channels of a delta net or Mamba 2.
     pub(super) mixed: Vec<f32>,
     /// `[n][ffn]`, the gate of a per-layer input, `[n][per_layer]`, what a router of AltUp gives,
     /// `[n][streams]`, or the middle of a low-rank residual, `[n][rank]`.
@@ -95,13 +98,17 @@ impl State {
     /// The same, with keys and values of this type.
     pub fn of_type(config: &Config, kv_type: KvType, capacity: usize) -> Self {
         let mut width = 0;
-        let layer = |layer: &LayerConfig| match (layer.kind, layer.kv_source) {
-            (LayerKind::Attention, None) => LayerState::Attention(LayerKvCache::new(layer.kv_shape(), kv_type)),
-            (LayerKind::Attention, Some(source)) => LayerState::Shared(source),
-            (LayerKind::ShortConvolution { .. } | LayerKind::GatedDeltaNet(_), _) => {
-                let start = width;
-                width += layer.recurrent_width(config.hidden);
-                LayerState::Recurrent(start..width)
+        let layer = |layer: &LayerConfig| {
+            let start = width;
+            width += layer.recurrent_width(config.hidden);
+            let cache = || LayerKvCache::new(layer.kv_shape(), kv_type);
+            match (layer.kind, layer.kv_source) {
+                (LayerKind::Attention, None) => LayerState::Attention(cache()),
+                (LayerKind::Attention, Some(source)) => LayerState::Shared(source),
+                (LayerKind::AttentionMamba2(_), _) => LayerState::Both(cache(), start..width),
+                (LayerKind::ShortConvolution { .. } | LayerKind::GatedDeltaNet(_) | LayerKind::Mamba2(_), _) => {
+                    LayerState::Recurrent(start..width)
+                }
             }
         };
         let layers = config.layers.iter().map(layer).collect();
@@ -192,7 +199,7 @@ impl State {
     /// The KV caches of the layers that have one of their own.
     pub(crate) fn caches(&self) -> impl Iterator<Item = &LayerKvCache> {
         self.layers.iter().filter_map(|layer| match layer {
-            LayerState::Attention(cache) => Some(cache),
+            LayerState::Attention(cache) | LayerState::Both(cache, _) => Some(cache),
             LayerState::Shared(_) | LayerState::Recurrent(_) => None,
         })
     }
@@ -200,7 +207,7 @@ impl State {
     /// The same, to be restored.
     pub(crate) fn caches_mut(&mut self) -> impl Iterator<Item = &mut LayerKvCache> {
         self.layers.iter_mut().filter_map(|layer| match layer {
-            LayerState::Attention(cache) => Some(cache),
+            LayerState::Attention(cache) | LayerState::Both(cache, _) => Some(cache),
             LayerState::Shared(_) | LayerState::Recurrent(_) => None,
         })
     }
@@ -211,7 +218,7 @@ impl State {
     /// If the layer is another one.
     pub(super) fn cache(&self, layer: usize) -> &LayerKvCache {
         match &self.layers[layer] {
-            LayerState::Attention(cache) => cache,
+            LayerState::Attention(cache) | LayerState::Both(cache, _) => cache,
             LayerState::Shared(source) => self.cache(*source),
             LayerState::Recurrent(_) => panic!("layer {layer} has no KV cache"),
         }
@@ -220,7 +227,7 @@ impl State {
     /// The layer's own, to be written.
     pub(super) fn cache_mut(&mut self, layer: usize) -> &mut LayerKvCache {
         match &mut self.layers[layer] {
-            LayerState::Attention(cache) => cache,
+            LayerState::Attention(cache) | LayerState::Both(cache, _) => cache,
             LayerState::Shared(_) | LayerState::Recurrent(_) => panic!("layer {layer} has no KV cache of its own"),
         }
     }
@@ -236,7 +243,7 @@ impl State {
         first: usize,
     ) -> (&[f32], impl Iterator<Item = (usize, &mut [f32])>) {
         match &self.layers[layer] {
-            LayerState::Recurrent(range) => self.checkpoints.of_pass(first, range.clone()),
+            LayerState::Recurrent(range) | LayerState::Both(_, range) => self.checkpoints.of_pass(first, range.clone()),
             LayerState::Attention(_) | LayerState::Shared(_) => panic!("layer {layer} has no recurrent state"),
         }
     }
@@ -332,9 +339,9 @@ impl Scratch {
         self.normed.resize(n * config.hidden, 0.0);
     }
 
-    /// Sizes the buffers of a layer's mixer for the tokens of [`Scratch::begin`].
-    pub(super) fn begin_mixer(&mut self, config: &Config, layer: &LayerConfig) {
-        let (n, widths) = (self.x.len() / config.hidden, MixerWidths::of(layer, config));
+    /// Sizes the buffers of a layer's mixer, of this kind, for the tokens of [`Scratch::begin`].
+    pub(super) fn begin_mixer(&mut self, config: &Config, layer: &LayerConfig, kind: LayerKind) {
+        let (n, widths) = (self.x.len() / config.hidden, MixerWidths::of(kind, layer, config));
         let MixerWidths { projected, gated, key, value, mixed } = widths;
         let buffers = [&mut self.query, &mut self.gated, &mut self.key, &mut self.value, &mut self.mixed];
         for (buffer, width) in buffers.into_iter().zip([projected, gated, key, value, mixed]) {
@@ -391,7 +398,7 @@ impl Scratch {
 }
 
 /// Floats of a token in the buffers of a mixer.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct MixerWidths {
     projected: usize,
     gated: usize,
@@ -401,10 +408,11 @@ struct MixerWidths {
 }
 
 impl MixerWidths {
-    fn of(layer: &LayerConfig, config: &Config) -> Self {
+    /// Those of a kind of mixer in a layer; of several that run one after the other the most.
+    fn of(kind: LayerKind, layer: &LayerConfig, config: &Config) -> Self {
         let (queries, hidden) = (layer.query_width(), config.hidden);
         let keys = if layer.kv_source.is_none() { layer.key_width() } else { 0 };
-        match layer.kind {
+        match kind {
             LayerKind::Attention => {
                 let gated = if config.family.attention_gate { config.projected_queries(layer) } else { 0 };
                 Self { projected: queries, gated, key: keys, value: keys, mixed: queries }
@@ -416,6 +424,24 @@ impl MixerWidths {
                 let (channels, heads) = (shape.channels(), shape.value_heads);
                 Self { projected: channels, gated: shape.value_width(), key: heads, value: heads, mixed: channels }
             }
+            LayerKind::Mamba2(shape) => {
+                let (channels, heads) = (shape.channels(), shape.heads);
+                Self { projected: channels, gated: shape.inner_width(), key: heads, value: heads, mixed: channels }
+            }
+            LayerKind::AttentionMamba2(shape) => {
+                let kinds = [LayerKind::Attention, LayerKind::Mamba2(shape)];
+                kinds.map(|kind| Self::of(kind, layer, config)).into_iter().fold(Self::default(), Self::most)
+            }
+        }
+    }
+
+    fn most(self, other: Self) -> Self {
+        Self {
+            projected: self.projected.max(other.projected),
+            gated: self.gated.max(other.gated),
+            key: self.key.max(other.key),
+            value: self.value.max(other.value),
+            mixed: self.mixed.max(other.mixed),
         }
     }
 }
@@ -433,14 +459,8 @@ impl Config {
 
     /// Floats of a token in the buffers of any mixer.
     fn mixer_widths(&self) -> MixerWidths {
-        let all = self.layers.iter().map(|layer| MixerWidths::of(layer, self));
-        all.fold(MixerWidths::default(), |most, one| MixerWidths {
-            projected: most.projected.max(one.projected),
-            gated: most.gated.max(one.gated),
-            key: most.key.max(one.key),
-            value: most.value.max(one.value),
-            mixed: most.mixed.max(one.mixed),
-        })
+        let all = self.layers.iter().map(|layer| MixerWidths::of(layer.kind, layer, self));
+        all.fold(MixerWidths::default(), MixerWidths::most)
     }
 
     /// Elements of a token's per-layer embedding, of all layers.
@@ -455,7 +475,7 @@ impl Config {
 
     /// The shapes of the KV caches of the layers that have one of their own.
     pub(crate) fn kv_shapes(&self) -> impl Iterator<Item = KvHeads> {
-        let own = |layer: &&LayerConfig| layer.kind == LayerKind::Attention && layer.kv_source.is_none();
+        let own = |layer: &&LayerConfig| layer.kind.has_attention() && layer.kv_source.is_none();
         self.layers.iter().filter(own).map(LayerConfig::kv_shape)
     }
 

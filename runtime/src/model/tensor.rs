@@ -142,6 +142,13 @@ fn dims(shape: &[usize]) -> Vec<u64> {
     shape.iter().rev().map(|&size| size as u64).collect()
 }
 
+/// The dimensions but for the outermost ones of size 1, which ggml leaves out when it writes a file
+/// again.
+fn without_ones(dims: &[u64]) -> &[u64] {
+    let count = dims.iter().rposition(|&size| size != 1).map_or(0, |last| last + 1);
+    &dims[..count]
+}
+
 /// The tensor in `file`, in which it was found.
 fn view<'a>(info: &TensorInfo, file: &'a [u8]) -> Result<Matrix<'a>, ModelError> {
     let matrix = Matrix::stored(info.layout, info.dtype, info.rows(), info.cols(), info.bytes(file));
@@ -151,7 +158,7 @@ fn view<'a>(info: &TensorInfo, file: &'a [u8]) -> Result<Matrix<'a>, ModelError>
 /// The description of the tensor `name`, which must have these dimensions (innermost first).
 fn checked<'a>(gguf: &'a Gguf, name: &str, dims: &[u64]) -> Result<&'a TensorInfo, ModelError> {
     let info = gguf.tensor(name).ok_or_else(|| ModelError::MissingTensor(name.to_owned()))?;
-    if info.dims == dims {
+    if without_ones(&info.dims) == without_ones(dims) {
         return Ok(info);
     }
     Err(ModelError::TensorShape { name: name.to_owned(), found: info.dims.clone(), expected: dims.to_vec() })

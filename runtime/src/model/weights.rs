@@ -32,6 +32,10 @@ pub enum Mixer {
     ShortConvolution(ShortConvolution),
     /// [`LayerKind::GatedDeltaNet`](super::LayerKind::GatedDeltaNet)
     DeltaNet(DeltaNet),
+    /// [`LayerKind::Mamba2`](super::LayerKind::Mamba2)
+    Mamba2(Mamba2),
+    /// [`LayerKind::AttentionMamba2`](super::LayerKind::AttentionMamba2)
+    AttentionMamba2(Attention, Mamba2),
 }
 
 /// The weights of a norm.
@@ -112,6 +116,35 @@ pub struct DeltaNet {
     /// The norm of each head of what it gives: `[head_dim]`
     pub output_norm: Vec<f32>,
     /// `[hidden][value heads * head_dim]`
+    pub output: Linear,
+}
+
+/// The weights of Mamba 2: see [`Mamba2Config`](super::Mamba2Config). The first three are one
+/// matrix of the file, [`Role::SsmInput`].
+#[derive(Debug)]
+pub struct Mamba2 {
+    /// The norm of the input; `None` beside attention, whose input it has.
+    pub norm: Option<Norm>,
+    /// The gate of what it gives: `[heads * head_dim][hidden]`
+    pub gate: Linear,
+    /// Inputs, B and C, one after the other: `[channels][hidden]`
+    pub channels: Linear,
+    /// The time steps, before [`Mamba2::step_bias`] and softplus: `[heads][hidden]`
+    pub step: Linear,
+    /// `[heads]`
+    pub step_bias: Vec<f32>,
+    /// A, what time steps are multiplied by: `[heads]`
+    pub scale: Vec<f32>,
+    /// D, how much of the inputs is added to what it gives: `[heads]`
+    pub skip: Vec<f32>,
+    /// The weights of the taps of the convolution, the oldest first: `[taps][channels]`
+    pub kernel: Vec<f32>,
+    /// What is added to the outputs of the convolution, `[channels]`, where the file has it.
+    pub kernel_bias: Option<Vec<f32>>,
+    /// The norm of each group of heads of what it gives, after the gate, where the file has it:
+    /// `[groups][heads / groups * head_dim]`
+    pub output_norm: Option<Vec<f32>>,
+    /// `[hidden][heads * head_dim]`
     pub output: Linear,
 }
 
@@ -311,30 +344,52 @@ impl Layer {
 impl Mixer {
     fn matrices(&self) -> impl Iterator<Item = &Linear> {
         match self {
-            Self::Attention(Attention { query, keys, output, .. }) => {
-                let keys = keys.iter().flat_map(|keys| [&keys.key].into_iter().chain(&keys.value));
-                [query].into_iter().chain(keys).chain([output]).collect()
-            }
+            Self::Attention(attention) => attention.matrices(),
             Self::ShortConvolution(ShortConvolution { input, output, .. }) => vec![input, output],
             Self::DeltaNet(DeltaNet { query_key_value, gate, decay, rate, output, .. }) => {
                 vec![query_key_value, gate, decay, rate, output]
             }
+            Self::Mamba2(mamba2) => mamba2.matrices(),
+            Self::AttentionMamba2(attention, mamba2) => [attention.matrices(), mamba2.matrices()].concat(),
         }
         .into_iter()
     }
 
     fn matrices_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
         match self {
-            Self::Attention(Attention { query, keys, output, .. }) => {
-                let keys = keys.iter_mut().flat_map(|keys| [&mut keys.key].into_iter().chain(&mut keys.value));
-                [query].into_iter().chain(keys).chain([output]).collect()
-            }
+            Self::Attention(attention) => attention.matrices_mut(),
             Self::ShortConvolution(ShortConvolution { input, output, .. }) => vec![input, output],
             Self::DeltaNet(DeltaNet { query_key_value, gate, decay, rate, output, .. }) => {
                 vec![query_key_value, gate, decay, rate, output]
             }
+            Self::Mamba2(mamba2) => mamba2.matrices_mut(),
+            Self::AttentionMamba2(attention, mamba2) => {
+                attention.matrices_mut().into_iter().chain(mamba2.matrices_mut()).collect()
+            }
         }
         .into_iter()
+    }
+}
+
+impl Attention {
+    fn matrices(&self) -> Vec<&Linear> {
+        let keys = self.keys.iter().flat_map(|keys| [&keys.key].into_iter().chain(&keys.value));
+        [&self.query].into_iter().chain(keys).chain([&self.output]).collect()
+    }
+
+    fn matrices_mut(&mut self) -> Vec<&mut Linear> {
+        let keys = self.keys.iter_mut().flat_map(|keys| [&mut keys.key].into_iter().chain(&mut keys.value));
+        [&mut self.query].into_iter().chain(keys).chain([&mut self.output]).collect()
+    }
+}
+
+impl Mamba2 {
+    fn matrices(&self) -> Vec<&Linear> {
+        vec![&self.gate, &self.channels, &self.step, &self.output]
+    }
+
+    fn matrices_mut(&mut self) -> Vec<&mut Linear> {
+        vec![&mut self.gate, &mut self.channels, &mut self.step, &mut self.output]
     }
 }
 

@@ -10,22 +10,16 @@
 //!
 //! Tokens go through it one after the other, in one order of sums, so that a sequence has the same
 //! bits however it is cut. What a token reads of the state, `S^T k`, is summed while the token
-//! before writes it: the state is read and written once for each token. Columns are independent of
-//! each other: 16 of them are one task, whose part of the state stays in L1.
+//! before writes it: the state is read and written once for each token.
 
 use std::ops::Range;
 
 use crate::cpu::simd::MAX_LANES;
 use crate::cpu::{Kernel, Simd};
 
+use super::state_update::{CHAINS, MAX_VECTORS, Row, StateShape, store, total, update};
 use super::vector::padded;
 use super::{Exec, Shared};
-
-/// Vectors that hold the columns of a task, at most.
-const MAX_VECTORS: usize = MAX_LANES / 4;
-
-/// Partial sums of each column: rows 0, 2, 4 and so on, and the others.
-const CHAINS: usize = 2;
 
 /// The gated delta rule over the tokens of a sequence.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +42,7 @@ impl DeltaRule<'_> {
     /// Floats of the state of so many value heads: `[value_heads][blocks of
     /// columns][head_dim][16]`.
     pub fn state_width(value_heads: usize, head_dim: usize) -> usize {
-        value_heads * head_dim * head_dim.next_multiple_of(MAX_LANES)
+        StateShape { heads: value_heads, rows: head_dim, columns: head_dim }.width()
     }
 
     /// The outputs of the tokens `tokens`, at their places in `out`: `[n][value_heads * head_dim]`;
@@ -61,18 +55,9 @@ impl DeltaRule<'_> {
         let (n, channels) = (self.rate.len() / value_heads, (2 * key_heads + value_heads) * head_dim);
         assert_eq!(self.query_key_value.len(), n * channels, "queries, keys and values of each token");
         assert_eq!((self.decay.len(), out.len()), (n * value_heads, n * value_heads * head_dim), "of each head");
-        assert_eq!([from.len(), to.len()], [Self::state_width(value_heads, head_dim); 2], "a state of each head");
-        let blocks = head_dim.div_ceil(MAX_LANES);
-        let size = head_dim * MAX_LANES;
-        let (states, out) = (Shared::new(to), Shared::new(out));
-        exec.pool.run(value_heads * blocks, |task| {
-            // SAFETY: each task has a part of the states of its own, and `run` returns before the
-            // borrow of `to` ends.
-            let state = unsafe { states.slice(task * size, size) };
-            state.copy_from_slice(&from[task * size..][..size]);
-            let (head, column) = (task / blocks, task % blocks * MAX_LANES);
-            let columns = Columns { rule: self, head, column, tokens: tokens.clone(), state, out };
-            exec.isa.dispatch(columns);
+        let (shape, out) = (StateShape { heads: value_heads, rows: head_dim, columns: head_dim }, Shared::new(out));
+        shape.for_each_block(exec, from, to, |head, column, state| {
+            exec.isa.dispatch(Columns { rule: self, head, column, tokens: tokens.clone(), state, out });
         });
     }
 }
@@ -88,9 +73,6 @@ struct Columns<'a> {
     state: &'a mut [f32],
     out: Shared<f32>,
 }
-
-/// The columns of a row.
-type Row<S> = [<S as Simd>::F32; MAX_VECTORS];
 
 impl Columns<'_> {
     /// The queries, or keys, of a token.
@@ -140,16 +122,12 @@ impl Kernel for Columns<'_> {
             let next = if token + 1 < self.tokens.end { Some(self.key(token + 1)) } else { None };
             let mixed;
             (mixed, recalled) = match next {
-                Some(next) => step::<S, true>(isa, state, decay, change, [key, self.query(token), next]),
-                None => step::<S, false>(isa, state, decay, change, [key, self.query(token), key]),
+                Some(next) => update::<S, true>(isa, state, decay, change, [key, self.query(token), next]),
+                None => update::<S, false>(isa, state, decay, change, [key, self.query(token), key]),
             };
-            let mut row = [0.0; MAX_LANES];
-            for vector in 0..MAX_LANES / S::LANES {
-                isa.store(mixed[vector], &mut row[vector * S::LANES..]);
-            }
             let width = MAX_LANES.min(head_dim - self.column);
             // SAFETY: no other task has these columns, and the outputs outlive the region.
-            unsafe { self.out.slice(at * head_dim + self.column, width) }.copy_from_slice(&row[..width]);
+            store(isa, mixed, unsafe { self.out.slice(at * head_dim + self.column, width) });
         }
     }
 }
@@ -166,44 +144,6 @@ fn recall<S: Simd>(isa: S, state: &[f32], key: &[f32]) -> Row<S> {
         }
     }
     total(isa, sums)
-}
-
-/// `S = a S + k change^T`; what the new state holds under the query, and, if `NEXT`, under the next
-/// key.
-#[inline(always)]
-fn step<S: Simd, const NEXT: bool>(
-    isa: S,
-    state: &mut [f32],
-    decay: S::F32,
-    change: Row<S>,
-    [key, query, next]: [&[f32]; 3],
-) -> (Row<S>, Row<S>) {
-    let mut mixed = [[isa.splat(0.0); MAX_VECTORS]; CHAINS];
-    let mut recalled = mixed;
-    let rows = state.chunks_exact_mut(MAX_LANES).zip(key).zip(query).zip(next);
-    for (i, (((row, key), query), next)) in rows.enumerate() {
-        let (key, query, next) = (isa.splat(*key), isa.splat(*query), isa.splat(*next));
-        for vector in 0..MAX_LANES / S::LANES {
-            let row = &mut row[vector * S::LANES..];
-            let x = isa.fma(key, change[vector], isa.mul(decay, isa.load(row)));
-            isa.store(x, row);
-            let sum = &mut mixed[i % CHAINS][vector];
-            *sum = isa.fma(x, query, *sum);
-            if NEXT {
-                let sum = &mut recalled[i % CHAINS][vector];
-                *sum = isa.fma(x, next, *sum);
-            }
-        }
-    }
-    (total(isa, mixed), total(isa, recalled))
-}
-
-#[inline(always)]
-fn total<S: Simd>(isa: S, [mut even, odd]: [Row<S>; CHAINS]) -> Row<S> {
-    for vector in 0..MAX_LANES / S::LANES {
-        even[vector] = isa.add(even[vector], odd[vector]);
-    }
-    even
 }
 
 #[cfg(test)]

@@ -14,10 +14,10 @@ use crate::rules::{Rules, recipe};
 ///
 /// Reads config.json, the safetensors files, tokenizer.json (or tokenizer.model) and the other
 /// tokenizer files: Llama, Mistral, Mixtral, Ministral 3, Qwen 2 and 3 (also VL and MoE), Qwen
-/// 3.5, Gemma 1 to 4 (also 3n), SmolLM3, Granite (also MoE), Phi 3 and 4 mini, OLMo 2 and 3, OLMoE,
-/// EXAONE 4, GLM 4, Seed-OSS, Hunyuan, ERNIE 4.5, InternLM 2, MiniCPM, StableLM, StarCoder
-/// 2, Cohere 2, Nemotron, LFM 2 (also MoE) and gpt-oss, and the embedding models
-/// EmbeddingGemma, BERT, RoBERTa, XLM-RoBERTa, ModernBERT and Nomic BERT, and rerankers
+/// 3.5, Gemma 1 to 4 (also 3n), SmolLM3, Granite (also MoE and hybrid), Phi 3 and 4 mini, OLMo 2
+/// and 3, OLMoE, EXAONE 4, GLM 4, Seed-OSS, Hunyuan, ERNIE 4.5, InternLM 2, MiniCPM, StableLM,
+/// StarCoder 2, Cohere 2, Nemotron, Falcon H1, LFM 2 (also MoE) and gpt-oss, and the embedding
+/// models EmbeddingGemma, BERT, RoBERTa, XLM-RoBERTa, ModernBERT and Nomic BERT, and rerankers
 /// (`ForSequenceClassification`); of a multimodal model whose text model is one of these,
 /// that. Weights in fp8 or of compressed-tensors are decoded; those in MXFP4 stay as they are. The
 /// file is as llama.cpp's converter would write it, and quantized.

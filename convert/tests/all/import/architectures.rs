@@ -1,6 +1,6 @@
 //! What an architecture says in several ways, or leaves out.
 
-use ollm_runtime::gguf::Value as Stored;
+use ollm_runtime::gguf::{TensorType, Value as Stored};
 use ollm_runtime::model::{Model, Pooling};
 use safetensors::Dtype;
 use serde_json::{Value, json};
@@ -54,10 +54,17 @@ fn other_architectures_of_a_family_become_the_same_file() {
     assert_same(&imported(&Source::of("granite"), "F16"), &imported(&granite4(), "F16"), "granite 4");
     let (_, ropeless) = imported(&granite4().set("position_embedding_type", json!("nope")), "F16");
     assert_eq!(ropeless.metadata().get("granite.rope.scaling.finetuned"), Some(&Stored::Bool(false)));
-    for (key, value) in [("layer_types", json!(["attention", "mamba"])), ("num_local_experts", json!(8))] {
+    for (key, value) in [("layer_types", json!(["attention", "conv"])), ("num_local_experts", json!(null))] {
         let error = run(&granite4().set(key, value).write(1), "F16").unwrap_err().to_string();
         assert!(error.contains(key), "{error}");
     }
+    let experts = Source::of("granitemoeshared").edit(|source| {
+        source.config["architectures"] = json!(["GraniteMoeHybridForCausalLM"]);
+        source.config["layer_types"] = json!(["attention", "attention"]);
+        source.config["position_embedding_type"] = json!("rope");
+    });
+    let shared = imported(&Source::of("granitemoeshared"), "F16");
+    assert_same(&shared, &imported(&experts, "F16"), "granite 4 with experts");
     let gemma3 = Source::of("gemma3").edit(|source| {
         let text = source.config.clone();
         source.config = json!({"architectures": ["Gemma3ForConditionalGeneration"], "text_config": text,
@@ -367,6 +374,92 @@ fn qwen35_is_read_in_each_of_its_forms() {
     ] {
         let error = run(&keys(json!({key: value})).write(1), "F16").unwrap_err().to_string();
         assert!(error.contains(key), "{key}: {error}");
+    }
+}
+
+/// Layers of Mamba 2 have several names, and a shape that may be said or not; settings that would be
+/// another network are refused.
+#[test]
+fn granite_hybrids_are_read_in_each_of_their_spellings() {
+    for name in ["granitehybrid", "granitehybridmoe"] {
+        let expected = imported(&Source::of(name), "F16");
+        let old = Source::of(name).edit(|source| {
+            let map = source.config.as_object_mut().unwrap();
+            for key in ["mamba_d_conv", "mamba_expand", "mamba_conv_bias", "time_step_limit"] {
+                map.remove(key);
+            }
+            map.insert("mamba_d_head".to_owned(), json!("auto"));
+            map.insert("layer_types".to_owned(), json!(["mamba", "mamba", "attention", "mamba"]));
+        });
+        assert_same(&expected, &imported(&old, "F16"), name);
+        let nameless = old.edit(|source| source.config["architectures"] = json!(null));
+        assert_same(&expected, &imported(&nameless, "F16"), name);
+        let unbiased = Source::of(name).set("mamba_conv_bias", json!(false)).edit(|source| {
+            source.tensors.retain(|name, _| !name.ends_with("conv1d.bias"));
+        });
+        assert!(imported(&unbiased, "F16").1.tensor("blk.0.ssm_conv1d.bias").is_none());
+        for (key, value) in [
+            ("layer_types", json!(["mamba", "mamba", "attention", "conv"])),
+            ("layer_types", json!(["mamba"])),
+            ("mamba_n_heads", json!(5)),
+            ("mamba_n_heads", json!(6)),
+            ("mamba_d_head", json!(8)),
+            ("mamba_proj_bias", json!(true)),
+            ("hidden_act", json!("gelu")),
+            ("time_step_limit", json!([0.001, 0.1])),
+            ("time_step_limit", json!([0.001, {"__float__": "Infinity"}])),
+            ("num_local_experts", json!(null)),
+        ] {
+            let error = run(&Source::of(name).set(key, value.clone()).write(1), "F16").unwrap_err().to_string();
+            assert!(error.contains(key), "{key} {value}: {error}");
+        }
+    }
+}
+
+/// Falcon H1 has multipliers, which go into the weights, and settings that would be another network.
+#[test]
+fn falcon_h1_is_read_with_its_multipliers_or_refused() {
+    let expected = imported(&Source::of("falcon-h1"), "F16");
+    let auto = Source::of("falcon-h1").set("mamba_d_head", json!("auto")).edit(|source| {
+        let map = source.config.as_object_mut().unwrap();
+        for key in ["mamba_d_conv", "mamba_rms_norm", "time_step_limit", "mamba_norm_before_gate"] {
+            map.remove(key);
+        }
+    });
+    assert_same(&expected, &imported(&auto, "F16"), "defaults");
+    let plain = Source::of("falcon-h1").edit(|source| {
+        let map = source.config.as_object_mut().unwrap();
+        map.retain(|key, _| !key.contains("multiplier"));
+    });
+    let (bytes, gguf) = imported(&plain, "F32");
+    let stored = super::source::decoded(gguf.tensor("blk.0.attn_k.weight").unwrap(), &bytes);
+    let (_, _, original) = &plain.tensors["model.layers.0.self_attn.k_proj.weight"];
+    assert!(stored.iter().flat_map(|x| x.to_le_bytes()).eq(original.iter().copied()));
+    for (name, key, value) in [
+        ("falcon-h1", "ssm_multipliers", json!([1.0])),
+        ("falcon-h1", "mlp_multipliers", json!([1.0, "NaN"])),
+        ("falcon-h1", "tie_word_embeddings", json!(true)),
+        ("falcon-h1", "projectors_bias", json!(true)),
+        ("falcon-h1", "attention_bias", json!(true)),
+        ("falcon-h1", "mamba_n_heads", json!(5)),
+        ("falcon-h1", "time_step_limit", json!([0.0, 0.1])),
+        ("falcon-h1-norm", "mamba_norm_before_gate", json!(true)),
+        ("falcon-h1-norm", "mamba_norm_before_gate", json!(null)),
+    ] {
+        let error = run(&Source::of(name).set(key, value.clone()).write(1), "F16").unwrap_err().to_string();
+        assert!(error.contains(key), "{key} {value}: {error}");
+    }
+}
+
+/// Vectors and small tables of recurrent layers stay as they are, whatever the recipe.
+#[test]
+fn states_of_granite_hybrids_are_not_quantized() {
+    let (_, gguf) = imported(&Source::of("granitehybrid"), "Q4_0");
+    for part in ["ssm_a", "ssm_d", "ssm_dt.bias", "ssm_conv1d.weight", "ssm_conv1d.bias", "ssm_norm.weight"] {
+        assert_eq!(gguf.tensor(&format!("blk.0.{part}")).unwrap().dtype, TensorType::F32, "{part}");
+    }
+    for part in ["ssm_in", "ssm_out"] {
+        assert_eq!(gguf.tensor(&format!("blk.0.{part}.weight")).unwrap().dtype, TensorType::Q4_0, "{part}");
     }
 }
 

@@ -50,7 +50,10 @@ fn every_family_gets_the_keys_the_tensors_and_the_logits_that_it_should_have() {
             for tensor in expected.tensors() {
                 let found = gguf.tensor(&tensor.name).unwrap();
                 assert_eq!((found.dtype, &found.dims), (TensorType::F32, &tensor.dims), "{name} {}", tensor.name);
-                let same = decoded(found, &bytes) == decoded(tensor, &expected_bytes);
+                let (got, want) = (decoded(found, &bytes), decoded(tensor, &expected_bytes));
+                // What goes through a logarithm and back is rounded twice.
+                let rounded = if tensor.name.ends_with(".ssm_a") { 1e-6 } else { 0.0 };
+                let same = got.iter().zip(&want).all(|(got, want)| (got - want).abs() <= rounded * want.abs());
                 assert!(same || tensor.name == "rope_freqs.weight", "{name} {}", tensor.name);
             }
             let off = off(&folder.join("out.gguf"), name);

@@ -93,7 +93,9 @@ fn settings(more: &Value) -> Value {
 #[test]
 fn adapters_merged_after_the_import_are_adapters_merged_before_it() {
     // InternLM 2 has queries, keys and values in one matrix, which GGUF has apart.
-    for (i, name) in GOLDENS.into_iter().filter(|name| *name != "internlm2").enumerate() {
+    // Of Falcon H1 they are refused.
+    let is_read = |name: &&str| *name != "internlm2" && !name.starts_with("falcon-h1");
+    for (i, name) in GOLDENS.into_iter().filter(is_read).enumerate() {
         let source = Source::of(name);
         let factors = factors(&source);
         let ways = [
@@ -128,6 +130,15 @@ fn adapters_merged_after_the_import_are_adapters_merged_before_it() {
             }
         }
     }
+}
+
+/// Their factors would need the multipliers that GGUF has in the weights.
+#[test]
+fn adapters_of_models_with_multipliers_are_refused() {
+    let source = Source::of("falcon-h1");
+    let folder = write(&settings(&json!({})), &factors(&source), TensorType::F32);
+    let error = peft(&folder.join(""), &backbone(&source).join("base.gguf")).unwrap_err();
+    assert!(matches!(&error, ConvertError::BadAdapter { reason, .. } if reason.contains("multipliers")), "{error}");
 }
 
 #[test]

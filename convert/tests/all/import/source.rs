@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::common::{Folder, read};
 
-pub(super) const GOLDENS: [&str; 42] = [
+pub(super) const GOLDENS: [&str; 46] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -58,6 +58,10 @@ pub(super) const GOLDENS: [&str; 42] = [
     "olmoe",
     "granitemoe",
     "granitemoeshared",
+    "granitehybrid",
+    "granitehybridmoe",
+    "falcon-h1",
+    "falcon-h1-norm",
     "gemma3n",
     "gemma4",
     "gemma4_unified",
@@ -108,6 +112,9 @@ impl Source {
             }
             if name.ends_with("shared_expert_gate.weight") {
                 shape.insert(0, 1);
+            }
+            if [".mamba.A_log", ".mamba.D", ".mamba.norm.weight"].iter().any(|vector| name.ends_with(vector)) {
+                shape = vec![values.len()];
             }
             if name.ends_with(".conv.conv.weight") || name.ends_with(".conv1d.weight") {
                 shape.insert(1, 1);
@@ -297,7 +304,22 @@ pub(super) fn own_module(kind: &str, stem: &str) -> Option<&'static str> {
         ("mixtral", "ffn_gate_exps") => "block_sparse_moe.experts.{}.w1",
         ("mixtral", "ffn_up_exps") => "block_sparse_moe.experts.{}.w3",
         ("mixtral", "ffn_down_exps") => "block_sparse_moe.experts.{}.w2",
-        ("granitemoe" | "granitemoeshared", stem) => match stem {
+        ("granitemoehybrid" | "falcon_h1", "ssm_in") => "mamba.in_proj",
+        ("granitemoehybrid" | "falcon_h1", "ssm_dt") => "mamba.dt_bias",
+        ("granitemoehybrid" | "falcon_h1", "ssm_a") => "mamba.A_log",
+        ("granitemoehybrid" | "falcon_h1", "ssm_d") => "mamba.D",
+        ("granitemoehybrid" | "falcon_h1", "ssm_conv1d") => "mamba.conv1d",
+        ("granitemoehybrid" | "falcon_h1", "ssm_norm") => "mamba.norm",
+        ("granitemoehybrid" | "falcon_h1", "ssm_out") => "mamba.out_proj",
+        ("falcon_h1", "output_norm") => "model.final_layernorm",
+        ("falcon_h1", "ffn_norm") => "pre_ff_layernorm",
+        ("falcon_h1", "ffn_gate") => "feed_forward.gate_proj",
+        ("falcon_h1", "ffn_up") => "feed_forward.up_proj",
+        ("falcon_h1", "ffn_down") => "feed_forward.down_proj",
+        ("granitemoehybrid", "ffn_gate") => "shared_mlp.gate",
+        ("granitemoehybrid", "ffn_up") => "shared_mlp.up",
+        ("granitemoehybrid", "ffn_down") => "shared_mlp.output_linear",
+        ("granitemoe" | "granitemoeshared" | "granitemoehybrid", stem) => match stem {
             "ffn_gate_inp" => "block_sparse_moe.router.layer",
             "ffn_gate_exps" => "block_sparse_moe.gate",
             "ffn_up_exps" => "block_sparse_moe.up",
@@ -340,7 +362,7 @@ pub(super) fn own_module(kind: &str, stem: &str) -> Option<&'static str> {
 
 /// The name and the values of a tensor in transformers.
 pub(super) fn original(config: &Value, name: &str, values: &[f32], cols: usize) -> (String, Vec<f32>) {
-    const INTERLEAVED: [&str; 10] = [
+    const INTERLEAVED: [&str; 11] = [
         "llama",
         "mistral",
         "smollm3",
@@ -351,6 +373,7 @@ pub(super) fn original(config: &Value, name: &str, values: &[f32], cols: usize) 
         "mixtral",
         "granitemoe",
         "granitemoeshared",
+        "granitemoehybrid",
     ];
     let kind = config["model_type"].as_str().unwrap();
     let number = |key: &str| config[key].as_u64().unwrap() as usize;
@@ -362,7 +385,7 @@ pub(super) fn original(config: &Value, name: &str, values: &[f32], cols: usize) 
         None => (String::new(), name),
     };
     // One name of GGUF ends with its stem.
-    let (stem, suffix) = part.rsplit_once('.').unwrap_or((part, ""));
+    let (stem, suffix) = part.rsplit_once('.').unwrap_or((part, if part == "ffn_norm" { "weight" } else { "" }));
     let stem = match stem {
         _ if own_module(kind, stem).is_some() => own_module(kind, stem).unwrap(),
         "token_embd" => "model.embed_tokens",
@@ -386,6 +409,8 @@ pub(super) fn original(config: &Value, name: &str, values: &[f32], cols: usize) 
     let values = match stem {
         "self_attn.q_proj" if INTERLEAVED.contains(&kind) => apart(values, number("num_attention_heads"), cols),
         "self_attn.k_proj" if INTERLEAVED.contains(&kind) => apart(values, number("num_key_value_heads"), cols),
+        _ if kind == "falcon_h1" && suffix == "weight" => divided(config, stem, values, cols),
+        "mamba.A_log" => values.iter().map(|x| (-x).ln()).collect(),
         _ if stem.starts_with("linear_attn.") => grouped_heads(config, stem, values, cols),
         _ if from_one && stem.ends_with("norm") && suffix == "weight" => values.iter().map(|x| x - 1.0).collect(),
         _ => values.to_vec(),
@@ -393,13 +418,40 @@ pub(super) fn original(config: &Value, name: &str, values: &[f32], cols: usize) 
     // What is fused below has no name of its own.
     let name = match stem.rsplit_once('.') {
         Some((_, "gate" | "up")) if kind.starts_with("granitemoe") => format!("{layer}{stem}"),
-        Some((_, "dt_bias" | "A_log" | "sinks" | "expert_bias" | "correct_output_scale")) => format!("{layer}{stem}"),
+        Some((_, "dt_bias" | "A_log" | "D" | "sinks" | "expert_bias" | "correct_output_scale")) => {
+            format!("{layer}{stem}")
+        }
         // A buffer, and no module.
         None if stem == "layer_scalar" => format!("{layer}{stem}"),
         _ => format!("{layer}{stem}.{suffix}"),
     };
     let text = name.strip_prefix("model.").filter(|_| config.get("text_config").is_some());
     (text.map_or(name.clone(), |rest| format!("model.language_model.{rest}")), values)
+}
+
+/// A tensor of Falcon H1 without its multipliers.
+fn divided(config: &Value, stem: &str, values: &[f32], cols: usize) -> Vec<f32> {
+    let number = |key: &str| config[key].as_f64().unwrap() as f32;
+    let of_list = |key: &str, i: usize| config[key][i].as_f64().unwrap() as f32;
+    let size = |key: &str| config[key].as_u64().unwrap() as usize;
+    let factor = |row: usize| match stem.rsplit_once('.').map_or(stem, |(_, module)| module) {
+        "embed_tokens" => number("embedding_multiplier"),
+        "lm_head" => number("lm_head_multiplier"),
+        "gate_proj" => of_list("mlp_multipliers", 0),
+        "down_proj" => of_list("mlp_multipliers", 1),
+        "q_proj" | "v_proj" => number("attention_in_multiplier"),
+        "k_proj" => number("attention_in_multiplier") * number("key_multiplier"),
+        "o_proj" => number("attention_out_multiplier"),
+        "out_proj" => number("ssm_out_multiplier"),
+        "in_proj" => {
+            let (inner, group) = (size("mamba_d_ssm"), size("mamba_n_groups") * size("mamba_d_state"));
+            let ends = [inner, 2 * inner, 2 * inner + group, 2 * (inner + group)];
+            let part = ends.iter().filter(|end| row >= **end).count();
+            number("ssm_in_multiplier") * of_list("ssm_multipliers", part)
+        }
+        _ => 1.0,
+    };
+    values.iter().enumerate().map(|(i, x)| x / factor(i / cols)).collect()
 }
 
 /// A tensor of a gated delta net with the value heads of a group one after the other.

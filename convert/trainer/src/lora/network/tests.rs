@@ -67,6 +67,8 @@ fn what_is_not_computed_is_refused() {
         ("lfm2moe", "recurrent"),
         ("gpt-oss", "sinks"),
         ("qwen35", "recurrent"),
+        ("granitehybrid", "recurrent"),
+        ("falcon-h1", "recurrent"),
         ("gemma3n", "streams"),
         ("gemma4", "per-layer"),
         ("gemma4_unified", "norms of values"),

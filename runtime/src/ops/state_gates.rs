@@ -1,4 +1,5 @@
-//! What prepares the inputs of [`DeltaRule`](super::DeltaRule): unit queries and keys, and decays.
+//! What prepares the inputs of [`DeltaRule`](super::DeltaRule) and
+//! [`SelectiveScan`](super::SelectiveScan): unit queries and keys, time steps and decays.
 
 use crate::cpu::simd::MAX_LANES;
 use crate::cpu::{Isa, Kernel, PartialSums, Simd};
@@ -31,19 +32,42 @@ impl Kernel for L2Norm<'_> {
     }
 }
 
-/// `x = e^(rate * softplus(x + bias))`, in place: the decay of a state, between 0 and 1 where
-/// `rate` is negative (Gu & Dao 2023, arXiv 2312.00752, section 3). At most `e^-87` is `e^-87`.
+/// `x = softplus(x + bias)`, in place: the time step of each head (Gu & Dao 2023, arXiv 2312.00752,
+/// section 3).
 ///
 /// # Panics
-/// If `bias` or `rate` is shorter than `x`.
-pub fn decay(isa: Isa, x: &mut [f32], bias: &[f32], rate: &[f32]) {
-    assert!(bias.len().min(rate.len()) >= x.len(), "a decay needs a bias and a rate for each element");
-    isa.dispatch(Decay { x, bias, rate });
+/// If `bias` is shorter than `x`.
+pub fn time_step(isa: Isa, x: &mut [f32], bias: &[f32]) {
+    assert!(bias.len() >= x.len(), "a time step needs a bias for each head");
+    isa.dispatch(TimeStep { x, bias });
+}
+
+struct TimeStep<'a> {
+    x: &'a mut [f32],
+    bias: &'a [f32],
+}
+
+impl Kernel for TimeStep<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, isa: S) {
+        map!(isa: S, self.x, 0.0, |x, at, vector| softplus(isa, isa.add(x, load_at(isa, self.bias, at))));
+    }
+}
+
+/// `x = e^(rate * x)`, in place: what a time step leaves of a state, between 0 and 1 where `rate` is
+/// negative. At most `e^-87` is `e^-87`.
+///
+/// # Panics
+/// If `rate` is shorter than `x`.
+pub fn decay(isa: Isa, x: &mut [f32], rate: &[f32]) {
+    assert!(rate.len() >= x.len(), "a decay needs a rate for each head");
+    isa.dispatch(Decay { x, rate });
 }
 
 struct Decay<'a> {
     x: &'a mut [f32],
-    bias: &'a [f32],
     rate: &'a [f32],
 }
 
@@ -52,10 +76,7 @@ impl Kernel for Decay<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
-        map!(isa: S, self.x, 0.0, |x, at, vector| {
-            let x = softplus(isa, isa.add(x, load_at(isa, self.bias, at)));
-            exp(isa, isa.mul(load_at(isa, self.rate, at), x))
-        });
+        map!(isa: S, self.x, 0.0, |x, at, vector| exp(isa, isa.mul(load_at(isa, self.rate, at), x)));
     }
 }
 
@@ -107,13 +128,17 @@ mod tests {
     }
 
     #[test]
-    fn decays_are_the_formula_and_the_same_bits_on_every_isa() {
+    fn decays_of_time_steps_are_the_formula_and_the_same_bits_on_every_isa() {
         let scalar = Isa::by_name("scalar").unwrap();
         for (n, scale) in SIZES.into_iter().zip([0.1, 1.0, 5.0, 30.0, 1e-6, 90.0]) {
             let (x, bias) = (wave(n, scale), wave(n, 1.5));
             let rate: Vec<f32> = wave(n, 1.0).iter().map(|x| -1.1 - x).collect();
+            let both = |isa, x: &mut [f32]| {
+                time_step(isa, x, &bias);
+                decay(isa, x, &rate);
+            };
             let mut expected = x.clone();
-            decay(scalar, &mut expected, &bias, &rate);
+            both(scalar, &mut expected);
             for (i, got) in expected.iter().enumerate() {
                 let x = f64::from(x[i] + bias[i]);
                 let want = (f64::from(rate[i]) * (x.max(0.0) + (-x.abs()).exp().ln_1p())).exp();
@@ -121,10 +146,10 @@ mod tests {
             }
             for isa in Isa::available() {
                 let mut got = x.clone();
-                decay(isa, &mut got, &bias, &rate);
+                both(isa, &mut got);
                 assert_eq!(got, expected, "{isa:?} {n}");
                 got[0] = f32::NAN;
-                decay(isa, &mut got, &bias, &rate);
+                both(isa, &mut got);
                 assert!(got[0].is_nan(), "{isa:?} {n}");
             }
         }
