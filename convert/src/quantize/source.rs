@@ -255,7 +255,10 @@ impl TensorSource<'_> {
             Change::NegativeExp => values.iter_mut().for_each(|value| *value = -value.exp()),
             Change::Scale(scales) => {
                 let part = scales.of(row);
-                values.iter_mut().for_each(|value| *value = *value * scales.all * part);
+                for value in &mut values {
+                    *value *= scales.all;
+                    *value *= part;
+                }
             }
             Change::None => (),
         }

@@ -251,6 +251,20 @@ pub(super) fn decoded(tensor: &TensorInfo, file: &[u8]) -> Vec<f32> {
     values
 }
 
+/// The module of a tensor of Mamba 2 in transformers.
+fn mamba_module(stem: &str) -> Option<&'static str> {
+    Some(match stem {
+        "ssm_in" => "mamba.in_proj",
+        "ssm_dt" => "mamba.dt_bias",
+        "ssm_a" => "mamba.A_log",
+        "ssm_d" => "mamba.D",
+        "ssm_conv1d" => "mamba.conv1d",
+        "ssm_norm" => "mamba.norm",
+        "ssm_out" => "mamba.out_proj",
+        _ => return None,
+    })
+}
+
 /// The module of a tensor in transformers, where an architecture has names of its own.
 pub(super) fn own_module(kind: &str, stem: &str) -> Option<&'static str> {
     Some(match (kind, stem) {
@@ -304,13 +318,7 @@ pub(super) fn own_module(kind: &str, stem: &str) -> Option<&'static str> {
         ("mixtral", "ffn_gate_exps") => "block_sparse_moe.experts.{}.w1",
         ("mixtral", "ffn_up_exps") => "block_sparse_moe.experts.{}.w3",
         ("mixtral", "ffn_down_exps") => "block_sparse_moe.experts.{}.w2",
-        ("granitemoehybrid" | "falcon_h1", "ssm_in") => "mamba.in_proj",
-        ("granitemoehybrid" | "falcon_h1", "ssm_dt") => "mamba.dt_bias",
-        ("granitemoehybrid" | "falcon_h1", "ssm_a") => "mamba.A_log",
-        ("granitemoehybrid" | "falcon_h1", "ssm_d") => "mamba.D",
-        ("granitemoehybrid" | "falcon_h1", "ssm_conv1d") => "mamba.conv1d",
-        ("granitemoehybrid" | "falcon_h1", "ssm_norm") => "mamba.norm",
-        ("granitemoehybrid" | "falcon_h1", "ssm_out") => "mamba.out_proj",
+        ("granitemoehybrid" | "falcon_h1", stem) if mamba_module(stem).is_some() => mamba_module(stem)?,
         ("falcon_h1", "output_norm") => "model.final_layernorm",
         ("falcon_h1", "ffn_norm") => "pre_ff_layernorm",
         ("falcon_h1", "ffn_gate") => "feed_forward.gate_proj",
