@@ -332,12 +332,14 @@ impl<'b, 's> Group<'b, 's> {
             let picks = &mut picks[request.member];
             let own;
             (own, rows) = rows.split_at(plan.rows() * picks.sequence.config().vocab);
-            picks.each.push((plan, own, &mut request.pick, choice));
+            picks.each.push(Planned { plan, rows: own, pick: &mut request.pick, choice });
         }
         // Who is called back hears it on the thread of the call.
         let (mut here, mut anywhere): (Vec<_>, Vec<_>) =
             picks.into_iter().filter(|picks| !picks.each.is_empty()).partition(Picks::stay_here);
-        here.iter_mut().for_each(|picks| picks.run(mixed));
+        for picks in &mut here {
+            picks.run(mixed);
+        }
         if let Some(first) = anywhere.first() {
             let pool = first.sequence.machine.exec.pool.clone();
             pool.for_each(&mut anywhere, |picks| picks.run(&mut Vec::new()));
@@ -348,19 +350,28 @@ impl<'b, 's> Group<'b, 's> {
 /// What is picked for a member, in the order of its requests.
 struct Picks<'p, 'r> {
     sequence: &'p mut Sequence,
-    /// The plan of a request, its rows of logits, what is picked, and where the choice goes.
-    each: Vec<(&'p LogitsPlan, &'p [f32], &'p mut Pick<'r>, &'p mut Option<Result<Chosen>>)>,
+    each: Vec<Planned<'p, 'r>>,
+}
+
+/// A request whose logits are computed.
+struct Planned<'p, 'r> {
+    plan: &'p LogitsPlan,
+    /// Its rows of logits.
+    rows: &'p [f32],
+    pick: &'p mut Pick<'r>,
+    /// Where the choice goes.
+    choice: &'p mut Option<Result<Chosen>>,
 }
 
 impl Picks<'_, '_> {
     /// Whether it is done on the thread of the call: it calls back, or mixes options in a buffer
     /// of the size of a row of logits, of which there is one.
     fn stay_here(&self) -> bool {
-        self.each.iter().any(|(plan, _, pick, _)| plan.is_mixture() || pick.calls_back())
+        self.each.iter().any(|one| one.plan.is_mixture() || one.pick.calls_back())
     }
 
     fn run(&mut self, mixed: &mut Vec<f32>) {
-        for (plan, rows, pick, choice) in &mut self.each {
+        for Planned { plan, rows, pick, choice } in &mut self.each {
             **choice = Some(self.sequence.pick(plan, rows, mixed, pick));
         }
     }
