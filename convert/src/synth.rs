@@ -58,8 +58,8 @@ enum Number {
 
 /// The shapes that are known: those of Qwen3-1.7B, Qwen3-0.6B, Llama-3.2-1B, SmolLM3-3B,
 /// Granite-3.3-2B, Phi-4-mini and Ministral-3-3B, these two without the scaling of their ropes,
-/// LFM2-1.2B, Qwen3.5-2B, Granite-4.0-H-Micro, Gemma-3n-E2B, Gemma-4-E2B, Qwen3-30B-A3B, Granite-3.1-1B-A400M,
-/// gpt-oss-20b, this one without the scaling of its rope, and LFM2-8B-A1B.
+/// LFM2-1.2B, Qwen3.5-2B, Granite-4.0-H-Micro, Gemma-3n-E2B, Gemma-4-E2B, Qwen3-30B-A3B,
+/// Granite-3.1-1B-A400M, gpt-oss-20b, this one without the scaling of its rope, and LFM2-8B-A1B.
 pub const SHAPES: [Shape; 16] = [
     Shape {
         name: "qwen3-1.7b",

@@ -88,7 +88,8 @@ NARROW = {**FEW, "moe_intermediate_size": 16}
 GRANITE_HYBRID = {"num_hidden_layers": 4, "layer_types": ["mamba", "mamba", "attention", "mamba"], "mamba_n_heads": 4,
                   "mamba_n_groups": 2, "mamba_d_state": 10, "embedding_multiplier": 6.0, "attention_multiplier": 0.2,
                   "residual_multiplier": 0.4, "logits_scaling": 3.0, "position_embedding_type": "nope"}
-# Falcon H1: attention beside Mamba 2, and powers of two as multipliers, which GGUF has in the weights.
+# Falcon H1: attention and Mamba 2 in parallel, and powers of two as multipliers, which GGUF has in
+# the weights.
 FALCON_H1 = {"head_dim": 8, "mamba_d_ssm": 48, "mamba_n_heads": 4, "mamba_n_groups": 2, "mamba_d_state": 10,
              "mamba_norm_before_gate": False, "tie_word_embeddings": False, "embedding_multiplier": 4.0, "lm_head_multiplier": 0.5,
              "key_multiplier": 0.5, "attention_in_multiplier": 2.0, "attention_out_multiplier": 4.0, "ssm_in_multiplier": 0.5,

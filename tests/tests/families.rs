@@ -278,6 +278,8 @@ fn keys_of_one_family_are_checked_too() {
         ("granitehybrid", "ssm.inner_size", Value::U32(42)),
         ("granitehybrid", "ssm.state_size", Value::U32(2048)),
         ("granitehybrid", "ssm.time_step_rank", Value::U32(5)),
+        ("falcon-h1", "ssm.inner_size", Value::U32(42)),
+        ("falcon-h1", "ssm.time_step_rank", Value::U32(5)),
         ("granitehybrid", "attention.head_count_kv", Value::from(vec![0_i32, 0, 3, 0])),
     ] {
         let key = format!("{name}.{key}");

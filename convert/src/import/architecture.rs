@@ -118,7 +118,7 @@ impl Requirement {
     }
 }
 
-/// The names of layers of Mamba 2, and those of attention beside them.
+/// The names of layers of Mamba 2, and those of attention among them.
 pub(super) const MAMBA: [&str; 2] = ["mamba", "linear_attention"];
 pub(super) const ATTENTION: [&str; 2] = ["attention", "full_attention"];
 
@@ -156,7 +156,7 @@ pub(super) enum RecurrentKeys {
     DeltaNets,
     /// Mamba 2.
     Mamba2,
-    /// Mamba 2 beside attention, with multipliers.
+    /// Mamba 2 and attention in parallel, with multipliers.
     AttentionMamba2,
 }
 

@@ -42,7 +42,7 @@ impl Multipliers {
         };
         let is_tied = json.opt_bool("tie_word_embeddings")?.unwrap_or(false);
         if is_tied && all.embedding.total_cmp(&all.head).is_ne() {
-            return Err(json.unsupported("tie_word_embeddings", "false, beside multipliers that differ").into());
+            return Err(json.unsupported("tie_word_embeddings", "false where multipliers differ").into());
         }
         Ok(all)
     }

@@ -16,8 +16,8 @@ pub(super) enum HfRecurrent {
     /// Gated delta nets, which layers are such, and the interval of the others, where nothing else
     /// is said of them.
     DeltaNets { shape: DeltaNetConfig, layers: Vec<bool>, interval: usize },
-    /// Mamba 2, and which layers are such: all, beside attention, where nothing is said. Whether
-    /// its convolution has a bias, and it a norm behind the gate.
+    /// Mamba 2, and which layers are such: all, in parallel with attention, where nothing is said.
+    /// Whether its convolution has a bias, and it a norm behind the gate.
     Mamba2 { shape: Mamba2Config, layers: Option<Vec<bool>>, has_bias: bool, has_norm: bool },
 }
 

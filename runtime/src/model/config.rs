@@ -256,7 +256,7 @@ impl Config {
         let experts = keys.experts(family, layers, ffn[0])?;
         let kv_sources = keys.kv_sources(&sliding)?;
         let shared = kv_sources.iter().flatten().count();
-        let rule = "0 beside recurrent layers";
+        let rule = "0 where layers are recurrent";
         keys.require("attention.shared_kv_layers", shared, shared == 0 || family.recurrent.is_none(), rule)?;
         let gate_cutoffs = keys.gate_cutoffs(family, layers)?;
         let layer = |index: usize| {

@@ -166,7 +166,7 @@ pub enum RecurrentKind {
     GatedDeltaNet,
     /// Mamba 2: the layers without key heads.
     Mamba2,
-    /// Mamba 2 beside attention: all layers.
+    /// Mamba 2 and attention in parallel: all layers.
     AttentionMamba2,
 }
 

@@ -79,9 +79,9 @@ pub fn forward<E: From<OutOfMemory>>(
             }
             Mixer::DeltaNet(weights) => delta_net(exec, model, index, weights, parts, scratch, watch)?,
             Mixer::Mamba2(weights) => mamba2(exec, model, index, weights, parts, scratch, watch)?,
-            Mixer::AttentionMamba2(weights, beside) => {
+            Mixer::AttentionMamba2(weights, recurrent) => {
                 attention(exec, model, index, weights, parts, scratch, watch)?;
-                mamba2(exec, model, index, beside, parts, scratch, watch)?;
+                mamba2(exec, model, index, recurrent, parts, scratch, watch)?;
             }
         }
         if let Some(weights) = &layer.laurel {

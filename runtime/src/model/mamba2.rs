@@ -29,7 +29,7 @@ pub(super) fn mamba2<E: From<OutOfMemory>>(
         unreachable!("the weights are of its kind")
     };
     s.begin_mixer(config, &config.layers[index], LayerKind::Mamba2(shape));
-    // Attention that it is beside has run before, and has left its input there.
+    // Attention in parallel with it has run before, and has left its input there.
     if !config.layers[index].kind.has_attention() {
         input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
         watch(Stage::Input { layer: index, role: Role::Query, x: &s.normed })?;

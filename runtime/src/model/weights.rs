@@ -123,7 +123,7 @@ pub struct DeltaNet {
 /// matrix of the file, [`Role::SsmInput`].
 #[derive(Debug)]
 pub struct Mamba2 {
-    /// The norm of the input; `None` beside attention, whose input it has.
+    /// The norm of the input; `None` in parallel with attention, whose input it has.
     pub norm: Option<Norm>,
     /// The gate of what it gives: `[heads * head_dim][hidden]`
     pub gate: Linear,

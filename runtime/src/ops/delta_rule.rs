@@ -17,9 +17,8 @@ use std::ops::Range;
 use crate::cpu::simd::MAX_LANES;
 use crate::cpu::{Kernel, Simd};
 
-use super::state_update::{CHAINS, MAX_VECTORS, Row, StateShape, store, total, update};
-use super::vector::padded;
-use super::{Exec, Shared};
+use super::Exec;
+use super::state_update::{CHAINS, Columns, MAX_VECTORS, Row, StateShape, total, update};
 
 /// The gated delta rule over the tokens of a sequence.
 #[derive(Clone, Copy, Debug)]
@@ -55,29 +54,15 @@ impl DeltaRule<'_> {
         let (n, channels) = (self.rate.len() / value_heads, (2 * key_heads + value_heads) * head_dim);
         assert_eq!(self.query_key_value.len(), n * channels, "queries, keys and values of each token");
         assert_eq!((self.decay.len(), out.len()), (n * value_heads, n * value_heads * head_dim), "of each head");
-        let (shape, out) = (StateShape { heads: value_heads, rows: head_dim, columns: head_dim }, Shared::new(out));
-        shape.for_each_block(exec, from, to, |head, column, state| {
-            exec.isa.dispatch(Columns { rule: self, head, column, tokens: tokens.clone(), state, out });
-        });
+        let shape = StateShape { heads: value_heads, rows: head_dim, columns: head_dim };
+        shape.advance(exec, self, &tokens, (from, to), out);
     }
 }
 
-/// Up to 16 columns of the state of one value head.
-struct Columns<'a> {
-    rule: DeltaRule<'a>,
-    head: usize,
-    /// The first of the columns.
-    column: usize,
-    tokens: Range<usize>,
-    /// `[head_dim][16]`
-    state: &'a mut [f32],
-    out: Shared<f32>,
-}
-
-impl Columns<'_> {
+impl Columns<'_, DeltaRule<'_>> {
     /// The queries, or keys, of a token.
     fn key_head(&self, token: usize, first: usize) -> &[f32] {
-        let DeltaRule { key_heads, value_heads, head_dim, query_key_value, .. } = self.rule;
+        let DeltaRule { key_heads, value_heads, head_dim, query_key_value, .. } = self.layer;
         let start = token * (2 * key_heads + value_heads) + first + self.head % key_heads;
         &query_key_value[start * head_dim..][..head_dim]
     }
@@ -87,24 +72,23 @@ impl Columns<'_> {
     }
 
     fn key(&self, token: usize) -> &[f32] {
-        self.key_head(token, self.rule.key_heads)
+        self.key_head(token, self.layer.key_heads)
     }
 
-    /// These columns of the values of a token, followed by zeros.
+    /// These columns of the values of a token.
     fn values(&self, token: usize) -> [f32; MAX_LANES] {
-        let DeltaRule { key_heads, value_heads, head_dim, query_key_value, .. } = self.rule;
-        let start = (token * (2 * key_heads + value_heads) + 2 * key_heads + self.head) * head_dim;
-        let end = head_dim.min(self.column + MAX_LANES);
-        padded(&query_key_value[start + self.column..start + end], 0.0)
+        let DeltaRule { key_heads, value_heads, head_dim, query_key_value, .. } = self.layer;
+        let start = token * (2 * key_heads + value_heads) + 2 * key_heads + self.head;
+        self.of(&query_key_value[start * head_dim..][..head_dim])
     }
 }
 
-impl Kernel for Columns<'_> {
+impl Kernel for Columns<'_, DeltaRule<'_>> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, isa: S) {
-        let DeltaRule { value_heads, head_dim, decay, rate, .. } = self.rule;
+        let DeltaRule { value_heads, head_dim, decay, rate, .. } = self.layer;
         let state = std::mem::take(&mut self.state);
         let mut recalled = [isa.splat(0.0); MAX_VECTORS];
         for token in self.tokens.clone() {
@@ -125,9 +109,7 @@ impl Kernel for Columns<'_> {
                 Some(next) => update::<S, true>(isa, state, decay, change, [key, self.query(token), next]),
                 None => update::<S, false>(isa, state, decay, change, [key, self.query(token), key]),
             };
-            let width = MAX_LANES.min(head_dim - self.column);
-            // SAFETY: no other task has these columns, and the outputs outlive the region.
-            store(isa, mixed, unsafe { self.out.slice(at * head_dim + self.column, width) });
+            self.store(isa, mixed, at, head_dim);
         }
     }
 }

@@ -16,9 +16,8 @@ use std::ops::Range;
 use crate::cpu::simd::MAX_LANES;
 use crate::cpu::{Kernel, Simd};
 
-use super::state_update::{MAX_VECTORS, StateShape, store, update};
-use super::vector::padded;
-use super::{Exec, Shared};
+use super::Exec;
+use super::state_update::{Columns, MAX_VECTORS, StateShape, update};
 
 /// The scan over the tokens of a sequence.
 #[derive(Clone, Copy, Debug)]
@@ -59,10 +58,7 @@ impl SelectiveScan<'_> {
         assert_eq!(self.inputs.len(), n * self.channels(), "inputs, B and C of each token");
         assert_eq!((self.decay.len(), out.len()), (n * heads, n * heads * head_dim), "of each head");
         assert_eq!(self.skip.len(), heads, "a D of each head");
-        let (shape, out) = (StateShape { heads, rows: state_size, columns: head_dim }, Shared::new(out));
-        shape.for_each_block(exec, from, to, |head, column, state| {
-            exec.isa.dispatch(Columns { scan: self, head, column, tokens: tokens.clone(), state, out });
-        });
+        StateShape { heads, rows: state_size, columns: head_dim }.advance(exec, self, &tokens, (from, to), out);
     }
 
     /// Elements of a token's inputs, B and C.
@@ -71,42 +67,29 @@ impl SelectiveScan<'_> {
     }
 }
 
-/// Up to 16 columns of the state of one head.
-struct Columns<'a> {
-    scan: SelectiveScan<'a>,
-    head: usize,
-    /// The first of the columns.
-    column: usize,
-    tokens: Range<usize>,
-    /// `[state_size][16]`
-    state: &'a mut [f32],
-    out: Shared<f32>,
-}
-
-impl Columns<'_> {
+impl Columns<'_, SelectiveScan<'_>> {
     /// B and C of the head's group.
     fn group(&self, token: usize) -> [&[f32]; 2] {
-        let SelectiveScan { heads, head_dim, groups, state_size, inputs, .. } = self.scan;
+        let SelectiveScan { heads, head_dim, groups, state_size, inputs, .. } = self.layer;
         let group = self.head / (heads / groups);
-        let start = token * self.scan.channels() + heads * head_dim;
+        let start = token * self.layer.channels() + heads * head_dim;
         [group, groups + group].map(|part| &inputs[start + part * state_size..][..state_size])
     }
 
-    /// These columns of the inputs of a token, followed by zeros.
+    /// These columns of the inputs of a token.
     fn inputs(&self, token: usize) -> [f32; MAX_LANES] {
-        let SelectiveScan { head_dim, inputs, .. } = self.scan;
-        let start = token * self.scan.channels() + self.head * head_dim;
-        let end = head_dim.min(self.column + MAX_LANES);
-        padded(&inputs[start + self.column..start + end], 0.0)
+        let SelectiveScan { head_dim, inputs, .. } = self.layer;
+        let start = token * self.layer.channels() + self.head * head_dim;
+        self.of(&inputs[start..][..head_dim])
     }
 }
 
-impl Kernel for Columns<'_> {
+impl Kernel for Columns<'_, SelectiveScan<'_>> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, isa: S) {
-        let SelectiveScan { heads, head_dim, step, decay, skip, .. } = self.scan;
+        let SelectiveScan { heads, head_dim, step, decay, skip, .. } = self.layer;
         let (state, skip) = (std::mem::take(&mut self.state), isa.splat(skip[self.head]));
         for token in self.tokens.clone() {
             let at = token * heads + self.head;
@@ -120,9 +103,7 @@ impl Kernel for Columns<'_> {
             for vector in 0..MAX_LANES / S::LANES {
                 mixed[vector] = isa.fma(skip, isa.load(&inputs[vector * S::LANES..]), mixed[vector]);
             }
-            let width = MAX_LANES.min(head_dim - self.column);
-            // SAFETY: no other task has these columns, and the outputs outlive the region.
-            store(isa, mixed, unsafe { self.out.slice(at * head_dim + self.column, width) });
+            self.store(isa, mixed, at, head_dim);
         }
     }
 }

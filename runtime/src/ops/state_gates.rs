@@ -56,8 +56,8 @@ impl Kernel for TimeStep<'_> {
     }
 }
 
-/// `x = e^(rate * x)`, in place: what a time step leaves of a state, between 0 and 1 where `rate` is
-/// negative. At most `e^-87` is `e^-87`.
+/// `x = e^(rate * x)`, in place: what a time step leaves of a state, between 0 and 1 where `rate`
+/// is negative. At most `e^-87` is `e^-87`.
 ///
 /// # Panics
 /// If `rate` is shorter than `x`.

@@ -9,9 +9,12 @@
 //! values are. Columns are independent of each other: 16 of them are one task, whose part of the
 //! state stays in L1.
 
-use crate::cpu::Simd;
-use crate::cpu::simd::MAX_LANES;
+use std::ops::Range;
 
+use crate::cpu::simd::MAX_LANES;
+use crate::cpu::{Kernel, Simd};
+
+use super::vector::padded;
 use super::{Exec, Shared};
 
 /// Vectors that hold the columns of a task, at most.
@@ -22,6 +25,39 @@ pub(super) const CHAINS: usize = 2;
 
 /// The columns of a row.
 pub(super) type Row<S> = [<S as Simd>::F32; MAX_VECTORS];
+
+/// A task: up to 16 columns of the state of one head, over tokens of a sequence.
+pub(super) struct Columns<'a, L> {
+    /// What the values are.
+    pub(super) layer: L,
+    pub(super) head: usize,
+    /// The first of the columns.
+    column: usize,
+    pub(super) tokens: Range<usize>,
+    /// `[rows][16]`
+    pub(super) state: &'a mut [f32],
+    out: Shared<f32>,
+}
+
+impl<L> Columns<'_, L> {
+    /// These columns of a value, followed by zeros.
+    #[inline(always)]
+    pub(super) fn of(&self, value: &[f32]) -> [f32; MAX_LANES] {
+        padded(&value[self.column..value.len().min(self.column + MAX_LANES)], 0.0)
+    }
+
+    /// Writes these columns of the output `at`, of as many elements as a value.
+    #[inline(always)]
+    pub(super) fn store<S: Simd>(&self, isa: S, row: Row<S>, at: usize, elements: usize) {
+        let mut all = [0.0; MAX_LANES];
+        for vector in 0..MAX_LANES / S::LANES {
+            isa.store(row[vector], &mut all[vector * S::LANES..]);
+        }
+        let width = MAX_LANES.min(elements - self.column);
+        // SAFETY: no other task has these columns, and the outputs outlive the region.
+        unsafe { self.out.slice(at * elements + self.column, width) }.copy_from_slice(&all[..width]);
+    }
+}
 
 /// The states of some heads.
 #[derive(Clone, Copy)]
@@ -39,27 +75,31 @@ impl StateShape {
         self.heads * self.rows * self.columns.next_multiple_of(MAX_LANES)
     }
 
-    /// Runs `task` on all threads with each head, the first of each 16 columns, and their part of
-    /// `to`, which has that of `from` before.
+    /// Takes the states from `from`, before the first of the tokens, to `to`, after the last: each
+    /// block of columns is a task. Outputs go to their places in `out`, `[n][heads * columns]`.
     ///
     /// # Panics
     /// If a state has another size.
-    pub(super) fn for_each_block(
+    pub(super) fn advance<L: Copy + Sync>(
         self,
         exec: &Exec,
-        from: &[f32],
-        to: &mut [f32],
-        task: impl Fn(usize, usize, &mut [f32]) + Sync,
-    ) {
+        layer: L,
+        tokens: &Range<usize>,
+        (from, to): (&[f32], &mut [f32]),
+        out: &mut [f32],
+    ) where
+        for<'s> Columns<'s, L>: Kernel<Output = ()>,
+    {
         assert_eq!([from.len(), to.len()], [self.width(); 2], "a state of each head");
         let (blocks, size) = (self.columns.div_ceil(MAX_LANES), self.rows * MAX_LANES);
-        let states = Shared::new(to);
+        let (states, out) = (Shared::new(to), Shared::new(out));
         exec.pool.run(self.heads * blocks, |i| {
             // SAFETY: each task has a part of the states of its own, and `run` returns before the
             // borrow of `to` ends.
             let state = unsafe { states.slice(i * size, size) };
             state.copy_from_slice(&from[i * size..][..size]);
-            task(i / blocks, i % blocks * MAX_LANES, state);
+            let (head, column) = (i / blocks, i % blocks * MAX_LANES);
+            exec.isa.dispatch(Columns { layer, head, column, tokens: tokens.clone(), state, out });
         });
     }
 }
@@ -100,14 +140,4 @@ pub(super) fn total<S: Simd>(isa: S, [mut even, odd]: [Row<S>; CHAINS]) -> Row<S
         even[vector] = isa.add(even[vector], odd[vector]);
     }
     even
-}
-
-/// Writes the columns of a row to `out`, at most 16.
-#[inline(always)]
-pub(super) fn store<S: Simd>(isa: S, row: Row<S>, out: &mut [f32]) {
-    let mut all = [0.0; MAX_LANES];
-    for vector in 0..MAX_LANES / S::LANES {
-        isa.store(row[vector], &mut all[vector * S::LANES..]);
-    }
-    out.copy_from_slice(&all[..out.len()]);
 }

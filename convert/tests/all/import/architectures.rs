@@ -377,8 +377,8 @@ fn qwen35_is_read_in_each_of_its_forms() {
     }
 }
 
-/// Layers of Mamba 2 have several names, and a shape that may be said or not; settings that would be
-/// another network are refused.
+/// Layers of Mamba 2 have several names, and a shape that may be said or not; settings that would
+/// be another network are refused.
 #[test]
 fn granite_hybrids_are_read_in_each_of_their_spellings() {
     for name in ["granitehybrid", "granitehybridmoe"] {
@@ -416,7 +416,8 @@ fn granite_hybrids_are_read_in_each_of_their_spellings() {
     }
 }
 
-/// Falcon H1 has multipliers, which go into the weights, and settings that would be another network.
+/// Falcon H1 has multipliers, which go into the weights, and settings that would be another
+/// network.
 #[test]
 fn falcon_h1_is_read_with_its_multipliers_or_refused() {
     let expected = imported(&Source::of("falcon-h1"), "F16");
