@@ -13,7 +13,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # library.
 FEATURES ?=
 
-.PHONY: demo test check serve-test client-test explorer-test web-explorer-test fmt lint docs bench install install-library \
+.PHONY: demo test check serve-test client-test explorer-test web-explorer-test explorer-files \
+	explorer-commands fmt lint docs bench install install-library \
 	uninstall release size bless web
 
 # The backbone with adapters, and options of ways to answer, on problems that neither has seen.
@@ -46,30 +47,37 @@ client-test:
 	"$(TARGET)/openai/bin/pip" install --quiet openai
 	"$(TARGET)/openai/bin/python" tests/serve/client.py "$(TARGET)/debug/ollm-run" "$(MODEL)" --requests 60
 
-# The option explorer in a browser: needs node, npm (for playwright-core) and CHROMIUM. Writes
-# screenshots into PICTURES.
+# The option explorer in a browser (CHROMIUM): writes screenshots into PICTURES. COMMANDS names a
+# folder of commands that are built already.
 CHROMIUM ?= $(shell command -v chromium)
 PLUGIN ?= convert/trainer/plugins/arithmetic
 PICTURES ?= $(TARGET)/explorer
-explorer-test:
-	cargo build --release -p ollm-run -p ollm-convert
-	mkdir -p "$(TARGET)/explorer" "$(PICTURES)"
-	"$(TARGET)/release/ollm-convert" merge "$(MODEL)" "$(PLUGIN)/adapter.gguf" -o "$(TARGET)/explorer/model.gguf" --force
+COMMANDS ?= $(TARGET)/release
+explorer-test: explorer-files
 	cp tests/explorer/test.mjs "$(TARGET)/explorer"
-	cd "$(TARGET)/explorer" && npm install --silent --no-audit --no-fund playwright-core
-	node "$(TARGET)/explorer/test.mjs" "$(TARGET)/release/ollm-run" "$(TARGET)/explorer/model.gguf" \
+	"$(NODE)" "$(TARGET)/explorer/test.mjs" "$(COMMANDS)/ollm-run" "$(TARGET)/explorer/model.gguf" \
 		"$(PLUGIN)/plugin.gguf" "$(CHROMIUM)" "$(PICTURES)"
 
 # The same explorer without a server, over the modules that `make web` has built.
-web-explorer-test:
-	cargo build --release -p ollm-convert
-	mkdir -p "$(TARGET)/explorer" "$(PICTURES)"
+web-explorer-test: explorer-files
 	ffi/web/explorer/build.sh "$(TARGET)/explorer/site"
-	"$(TARGET)/release/ollm-convert" merge "$(MODEL)" "$(PLUGIN)/adapter.gguf" -o "$(TARGET)/explorer/model.gguf" --force
 	cp tests/explorer/static.mjs ffi/web/test/server.mjs "$(TARGET)/explorer"
-	cd "$(TARGET)/explorer" && npm install --silent --no-audit --no-fund playwright-core
-	node "$(TARGET)/explorer/static.mjs" "$(TARGET)/explorer/site" "$(TARGET)/explorer/model.gguf" \
+	"$(NODE)" "$(TARGET)/explorer/static.mjs" "$(TARGET)/explorer/site" "$(TARGET)/explorer/model.gguf" \
 		"$(PLUGIN)/plugin.gguf" "$(CHROMIUM)" "$(PICTURES)"
+
+# What both need: the commands, the model with its adapter, and what drives a browser. PyPI's
+# playwright carries playwright-core, and a node.
+NODE = $(TARGET)/explorer/driver/node
+explorer-files: $(if $(filter file,$(origin COMMANDS)),explorer-commands)
+	mkdir -p "$(TARGET)/explorer/node_modules" "$(PICTURES)"
+	"$(COMMANDS)/ollm-convert" merge "$(MODEL)" "$(PLUGIN)/adapter.gguf" -o "$(TARGET)/explorer/model.gguf" --force
+	python3 -m venv "$(TARGET)/playwright"
+	"$(TARGET)/playwright/bin/pip" install --quiet playwright
+	ln -sfn "$$(realpath "$(TARGET)"/playwright/lib/python3*/site-packages/playwright/driver)" "$(TARGET)/explorer/driver"
+	ln -sfn ../driver/package "$(TARGET)/explorer/node_modules/playwright-core"
+
+explorer-commands:
+	cargo build --release -p ollm-run -p ollm-convert
 
 fmt:
 	cargo fmt --all --check
