@@ -10,7 +10,7 @@ use crate::ops::{Exec, MatmulOp, Matrix, add, add_scaled, for_each_row, matmul, 
 use super::Model;
 use super::config::{Config, MAX_STREAMS};
 use super::name::Role;
-use super::pass::{Part, Stage, Watch, input, multiply, normalize};
+use super::pass::{Pass, Place, Stage, input, multiply, normalize};
 use super::state::Scratch;
 use super::tensor::Tensor;
 use super::weights::{AltUp, AltUpLayer, Norm};
@@ -45,18 +45,11 @@ pub(super) fn begin_streams(exec: &mut Exec, model: &Model, weights: &AltUp, s: 
 
 /// Before a layer: `stream_i += sum of C_ij stream_j`, where C is linear in the modalities of the
 /// first stream. The first is then the input of the layer.
-pub(super) fn predict<E: From<OutOfMemory>>(
-    exec: &mut Exec,
-    model: &Model,
-    index: usize,
-    weights: &AltUpLayer,
-    parts: &[Part<'_>],
-    s: &mut Scratch,
-    watch: &mut Watch<'_, E>,
-) -> Result<(), E> {
-    let (hidden, count) = (model.config().hidden, count(model.config()));
-    load_active_stream(exec, count, hidden, s);
-    modalities(exec, model, index, weights, parts, s, watch)?;
+pub(super) fn predict<E: From<OutOfMemory>>(pass: &mut Pass<'_, '_, E>, weights: &AltUpLayer) -> Result<(), E> {
+    let (hidden, count) = (pass.model.config().hidden, count(pass.model.config()));
+    load_active_stream(pass.exec, count, hidden, pass.scratch);
+    modalities(pass, weights)?;
+    let (exec, s) = (&mut *pass.exec, &mut *pass.scratch);
     let modalities = &s.gate;
     for_each_row(&exec.pool, &mut s.streams, count * hidden, |i, streams| {
         let mut coefficients = [0.0; MAX_STREAMS * MAX_STREAMS];
@@ -70,17 +63,10 @@ pub(super) fn predict<E: From<OutOfMemory>>(
 
 /// After a layer, whose output is x: `stream_i += (1 + c_i) (x - stream_0)`, where c is linear in
 /// the modalities of x. Then x is the first stream times a scale, the input of the per-layer gate.
-pub(super) fn correct<E: From<OutOfMemory>>(
-    exec: &mut Exec,
-    model: &Model,
-    index: usize,
-    weights: &AltUpLayer,
-    parts: &[Part<'_>],
-    s: &mut Scratch,
-    watch: &mut Watch<'_, E>,
-) -> Result<(), E> {
-    let (hidden, count) = (model.config().hidden, count(model.config()));
-    modalities(exec, model, index, weights, parts, s, watch)?;
+pub(super) fn correct<E: From<OutOfMemory>>(pass: &mut Pass<'_, '_, E>, weights: &AltUpLayer) -> Result<(), E> {
+    let (hidden, count) = (pass.model.config().hidden, count(pass.model.config()));
+    modalities(pass, weights)?;
+    let (exec, s) = (&mut *pass.exec, &mut *pass.scratch);
     let (modalities, streams) = (&s.gate, &s.streams);
     for_each_row(&exec.pool, &mut s.x, hidden, |i, x| add_scaled(x, row(streams, i, count * hidden), -1.0));
     let innovation = &s.x;
@@ -137,20 +123,14 @@ pub(super) fn sum_streams(exec: &mut Exec, model: &Model, weights: &AltUp, s: &m
 
 /// The modalities of each row of x, to [`Scratch::gate`]: `tanh(R norm(x) / hidden)`,
 /// `[n][streams]`.
-fn modalities<E: From<OutOfMemory>>(
-    exec: &mut Exec,
-    model: &Model,
-    index: usize,
-    weights: &AltUpLayer,
-    parts: &[Part<'_>],
-    s: &mut Scratch,
-    watch: &mut Watch<'_, E>,
-) -> Result<(), E> {
+fn modalities<E: From<OutOfMemory>>(pass: &mut Pass<'_, '_, E>, weights: &AltUpLayer) -> Result<(), E> {
+    let Pass { exec, model, layer, parts, scratch: s, watch } = pass;
     let (config, isa, count) = (model.config(), exec.isa, count(model.config()));
     input(exec, config, Some(&weights.router_norm), &s.x, &mut s.normed);
     s.begin_gate(config, count);
-    watch(Stage::Input { layer: index, role: Role::AltUpRouter, x: &s.normed })?;
-    multiply(exec, model, index, parts, &s.normed, &mut s.quantized, [(&weights.router, &mut s.gate)])?;
+    watch(Stage::Input { layer: *layer, role: Role::AltUpRouter, x: &s.normed })?;
+    let place = Place { model, layer: *layer, parts };
+    multiply(exec, place, &s.normed, &mut s.quantized, [(&weights.router, &mut s.gate)])?;
     for_each_row(&exec.pool, &mut s.gate, count, |_, routed| {
         scale(routed, 1.0 / config.hidden as f32);
         soft_cap(isa, routed, 1.0);

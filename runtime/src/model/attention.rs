@@ -5,32 +5,25 @@ use crate::ops::{
     AttentionParams, Exec, Queries, RopeTable, attend, for_each_row, layer_norm, rms_norm, rotate, sigmoid,
 };
 
-use super::Model;
 use super::config::Config;
 use super::family::QkNorm;
 use super::layer_kind::LayerKind;
 use super::name::Role;
-use super::pass::{Part, Stage, Watch, add_bias, add_residual, input, multiply};
+use super::pass::{Part, Pass, Place, Stage, add_bias, add_residual, input, multiply};
 use super::state::Scratch;
 use super::weights::{Attention, KeysValues};
 
 /// Attention of a layer: `x += W_o attend(rope(W_q n), rope(W_k n), W_v n)` with `n = norm(x)`.
 /// Where the norms are, which layers have rope, which have the keys and values of another, and
 /// whether each head is multiplied by the sigmoid of a gate, is the family's.
-pub(super) fn attention<E: From<OutOfMemory>>(
-    exec: &mut Exec,
-    model: &Model,
-    index: usize,
-    weights: &Attention,
-    parts: &mut [Part<'_>],
-    s: &mut Scratch,
-    watch: &mut Watch<'_, E>,
-) -> Result<(), E> {
-    let (config, shape) = (model.config(), &model.config().layers[index]);
+pub(super) fn attention<E: From<OutOfMemory>>(pass: &mut Pass<'_, '_, E>, weights: &Attention) -> Result<(), E> {
+    let Pass { exec, model, layer, parts, scratch: s, watch } = pass;
+    let (layer, config) = (*layer, model.config());
+    let shape = &config.layers[layer];
     s.begin_mixer(config, shape, LayerKind::Attention);
     input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
-    watch(Stage::Input { layer: index, role: Role::Query, x: &s.normed })?;
-    project(exec, model, index, weights, parts, s)?;
+    watch(Stage::Input { layer, role: Role::Query, x: &s.normed })?;
+    project(exec, Place { model, layer, parts }, weights, s)?;
     let is_gated = config.family.attention_gate;
     if is_gated {
         part_gates(exec, shape.head_dim, &mut s.gated, &mut s.query);
@@ -45,10 +38,10 @@ pub(super) fn attention<E: From<OutOfMemory>>(
             let (isa, epsilon) = (exec.isa, config.norm_epsilon);
             for_each_row(&exec.pool, &mut s.value, shape.head_dim, |_, head| rms_norm(isa, head, norm, epsilon));
         }
-        store(exec, parts, index, &s.key, &s.value);
+        store(exec, parts, layer, &s.key, &s.value);
     }
     let queries = parts.iter().map(|part| Queries {
-        cache: part.state.cache(index),
+        cache: part.state.cache(layer),
         first: part.first,
         count: part.tokens.len(),
     });
@@ -63,8 +56,9 @@ pub(super) fn attention<E: From<OutOfMemory>>(
         });
     }
     s.end_mixer();
-    watch(Stage::Input { layer: index, role: Role::AttentionOutput, x: &s.mixed })?;
-    multiply(exec, model, index, parts, &s.mixed, &mut s.quantized, [(&weights.output, &mut s.query)])?;
+    watch(Stage::Input { layer, role: Role::AttentionOutput, x: &s.mixed })?;
+    let place = Place { model, layer, parts };
+    multiply(exec, place, &s.mixed, &mut s.quantized, [(&weights.output, &mut s.query)])?;
     add_bias(&exec.pool, &mut s.query, weights.output.bias.as_deref());
     add_residual(exec, config, weights.post_norm.as_ref(), &mut s.query, &mut s.x);
     Ok(())
@@ -72,25 +66,18 @@ pub(super) fn attention<E: From<OutOfMemory>>(
 
 /// The projections of [`Scratch::normed`]: queries, and keys and values where they are the layer's
 /// own.
-fn project(
-    exec: &mut Exec,
-    model: &Model,
-    index: usize,
-    weights: &Attention,
-    parts: &[Part<'_>],
-    s: &mut Scratch,
-) -> Result<(), OutOfMemory> {
+fn project(exec: &mut Exec, place: Place<'_>, weights: &Attention, s: &mut Scratch) -> Result<(), OutOfMemory> {
     let Attention { query, keys, .. } = weights;
     let Scratch { normed, query: own_queries, gated, key: key_heads, value: value_heads, quantized, .. } = s;
-    let queries = if model.config().family.attention_gate { gated } else { own_queries };
+    let queries = if place.model.config().family.attention_gate { gated } else { own_queries };
     match keys {
-        None => multiply(exec, model, index, parts, normed, quantized, [(query, &mut *queries)])?,
+        None => multiply(exec, place, normed, quantized, [(query, &mut *queries)])?,
         Some(KeysValues { key, value: None, .. }) => {
-            multiply(exec, model, index, parts, normed, quantized, [(query, &mut *queries), (key, key_heads)])?;
+            multiply(exec, place, normed, quantized, [(query, &mut *queries), (key, key_heads)])?;
         }
         Some(KeysValues { key, value: Some(value), .. }) => {
             let outputs = [(query, &mut *queries), (key, key_heads), (value, value_heads)];
-            multiply(exec, model, index, parts, normed, quantized, outputs)?;
+            multiply(exec, place, normed, quantized, outputs)?;
         }
     }
     add_bias(&exec.pool, queries, query.bias.as_deref());
@@ -112,15 +99,15 @@ fn part_gates(exec: &Exec, dim: usize, gated: &mut [f32], queries: &mut [f32]) {
     for_each_row(&exec.pool, gated, 2 * dim, |_, pair| sigmoid(isa, &mut pair[dim..]));
 }
 
-/// Stores the keys and values of all parts in layer `index`.
-fn store(exec: &Exec, parts: &mut [Part<'_>], index: usize, mut keys: &[f32], mut values: &[f32]) {
+/// Stores the keys and values of all parts in `layer`.
+fn store(exec: &Exec, parts: &mut [Part<'_>], layer: usize, mut keys: &[f32], mut values: &[f32]) {
     let tokens: usize = parts.iter().map(|part| part.tokens.len()).sum();
     let width = keys.len() / tokens.max(1);
     for part in parts {
         let (key, value);
         (key, keys) = keys.split_at(part.tokens.len() * width);
         (value, values) = values.split_at(part.tokens.len() * width);
-        part.state.cache_mut(index).store(exec, part.first, key, value);
+        part.state.cache_mut(layer).store(exec, part.first, key, value);
     }
 }
 

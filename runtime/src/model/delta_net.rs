@@ -6,10 +6,9 @@ use crate::ops::{
     Activation, DeltaRule, Exec, activate, activate_gate, decay, for_each_row, l2_norm, rms_norm, sigmoid, time_step,
 };
 
-use super::Model;
 use super::layer_kind::{DeltaNetConfig, LayerKind};
 use super::name::Role;
-use super::pass::{Part, Stage, Watch, add_bias, add_residual, input, multiply};
+use super::pass::{Part, Pass, Place, Stage, add_bias, add_residual, input, multiply};
 use super::short_convolution::convolve;
 use super::state::Scratch;
 use super::weights::DeltaNet;
@@ -18,29 +17,22 @@ use super::weights::DeltaNet;
 /// `(q, k, v) = silu(convolution(W n))` and `n = norm(x)`; queries and keys are unit vectors, and
 /// the decay and the rate of each head follow from n too. Its state is the tail of the convolution,
 /// `[taps - 1][channels]`, then that of the [`DeltaRule`].
-pub(super) fn delta_net<E: From<OutOfMemory>>(
-    exec: &mut Exec,
-    model: &Model,
-    index: usize,
-    weights: &DeltaNet,
-    parts: &mut [Part<'_>],
-    s: &mut Scratch,
-    watch: &mut Watch<'_, E>,
-) -> Result<(), E> {
-    let (config, isa) = (model.config(), exec.isa);
-    let LayerKind::GatedDeltaNet(shape) = config.layers[index].kind else {
+pub(super) fn delta_net<E: From<OutOfMemory>>(pass: &mut Pass<'_, '_, E>, weights: &DeltaNet) -> Result<(), E> {
+    let Pass { exec, model, layer, parts, scratch: s, watch } = pass;
+    let (layer, config, isa) = (*layer, model.config(), exec.isa);
+    let LayerKind::GatedDeltaNet(shape) = config.layers[layer].kind else {
         unreachable!("the weights are of its kind")
     };
-    s.begin_mixer(config, &config.layers[index], config.layers[index].kind);
+    s.begin_mixer(config, &config.layers[layer], config.layers[layer].kind);
     input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
-    watch(Stage::Input { layer: index, role: Role::Query, x: &s.normed })?;
+    watch(Stage::Input { layer, role: Role::Query, x: &s.normed })?;
     let outputs = [
         (&weights.query_key_value, &mut s.query),
         (&weights.gate, &mut s.gated),
         (&weights.decay, &mut s.key),
         (&weights.rate, &mut s.value),
     ];
-    multiply(exec, model, index, parts, &s.normed, &mut s.quantized, outputs)?;
+    multiply(exec, Place { model, layer, parts }, &s.normed, &mut s.quantized, outputs)?;
     add_bias(&exec.pool, &mut s.query, weights.query_key_value.bias.as_deref());
     add_bias(&exec.pool, &mut s.gated, weights.gate.bias.as_deref());
     add_bias(&exec.pool, &mut s.key, weights.decay.bias.as_deref());
@@ -50,7 +42,7 @@ pub(super) fn delta_net<E: From<OutOfMemory>>(
         decay(isa, x, &weights.scale);
     });
     for_each_row(&exec.pool, &mut s.value, shape.value_heads, |_, x| sigmoid(isa, x));
-    convolve(exec, index, &weights.kernel, shape.channels(), parts, &s.query, &mut s.mixed);
+    convolve(exec, layer, &weights.kernel, shape.channels(), parts, &s.query, &mut s.mixed);
     for_each_row(&exec.pool, &mut s.mixed, shape.channels(), |_, x| {
         activate(isa, Activation::Silu, x);
         let (queries, rest) = x.split_at_mut(shape.key_width());
@@ -62,7 +54,7 @@ pub(super) fn delta_net<E: From<OutOfMemory>>(
         }
     });
     s.query.resize(s.gated.len(), 0.0);
-    mix(exec, index, shape, parts, s);
+    mix(exec, layer, shape, parts, s);
     for_each_row(&exec.pool, &mut s.query, shape.head_dim, |_, head| {
         rms_norm(isa, head, &weights.output_norm, config.norm_epsilon);
     });
@@ -71,8 +63,9 @@ pub(super) fn delta_net<E: From<OutOfMemory>>(
         activate_gate(isa, Activation::Silu, gate, &heads[i * width..]);
     });
     s.end_mixer();
-    watch(Stage::Input { layer: index, role: Role::SsmOutput, x: &s.gated })?;
-    multiply(exec, model, index, parts, &s.gated, &mut s.quantized, [(&weights.output, &mut s.query)])?;
+    watch(Stage::Input { layer, role: Role::SsmOutput, x: &s.gated })?;
+    let place = Place { model, layer, parts };
+    multiply(exec, place, &s.gated, &mut s.quantized, [(&weights.output, &mut s.query)])?;
     add_bias(&exec.pool, &mut s.query, weights.output.bias.as_deref());
     add_residual(exec, config, None, &mut s.query, &mut s.x);
     Ok(())
@@ -80,7 +73,7 @@ pub(super) fn delta_net<E: From<OutOfMemory>>(
 
 /// The delta rule over each part's tokens, from checkpoint to checkpoint: of [`Scratch::mixed`],
 /// with decays and rates in [`Scratch::key`] and [`Scratch::value`], to [`Scratch::query`].
-fn mix(exec: &Exec, index: usize, shape: DeltaNetConfig, parts: &mut [Part<'_>], s: &mut Scratch) {
+fn mix(exec: &Exec, layer: usize, shape: DeltaNetConfig, parts: &mut [Part<'_>], s: &mut Scratch) {
     let DeltaNetConfig { key_heads, value_heads, head_dim, .. } = shape;
     let (mut first, channels, width) = (0, shape.channels(), shape.value_width());
     for part in parts {
@@ -95,6 +88,6 @@ fn mix(exec: &Exec, index: usize, shape: DeltaNetConfig, parts: &mut [Part<'_>],
             rate: &s.value[tokens.start * value_heads..tokens.end * value_heads],
         };
         let out = &mut s.query[tokens.start * width..tokens.end * width];
-        part.advance(index, shape.tail_width(), |tokens, state, next| rule.run(exec, tokens, state, next, out));
+        part.advance(layer, shape.tail_width(), |tokens, state, next| rule.run(exec, tokens, state, next, out));
     }
 }

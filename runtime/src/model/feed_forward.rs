@@ -2,72 +2,51 @@
 
 use crate::memory::OutOfMemory;
 use crate::ops::{
-    Exec, MatmulOp, Matrix, activate, activate_gate, add_scaled, cut_off, for_each_row, gather, matmul, scatter_add,
-    sigmoid,
+    MatmulOp, Matrix, activate, activate_gate, add_scaled, cut_off, for_each_row, gather, matmul, scatter_add, sigmoid,
 };
 
 use super::Model;
 use super::family::NormPlacement;
 use super::name::Role;
-use super::pass::{Part, Stage, Watch, add_bias, add_residual, input, multiply};
+use super::pass::{Pass, Place, Stage, add_bias, add_residual, input, multiply};
 use super::state::Scratch;
-use super::weights::{Dense, Experts, Network, SharedExpert, Stack};
-
-/// Where a network is: its model, its layer, and the tokens that pass through it.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    model: &'a Model,
-    layer: usize,
-    parts: &'a [Part<'a>],
-}
+use super::weights::{Dense, Experts, FeedForward, Network, SharedExpert, Stack};
 
 /// Feed-forward network of a layer: `x += network(norm(x))`. Beside attention, the network has the
 /// input that attention had.
-pub(super) fn feed_forward<E: From<OutOfMemory>>(
-    exec: &mut Exec,
-    model: &Model,
-    layer: usize,
-    parts: &[Part<'_>],
-    s: &mut Scratch,
-    watch: &mut Watch<'_, E>,
-) -> Result<(), E> {
-    let (config, weights) = (model.config(), &model.weights().layers[layer].feed_forward);
+pub(super) fn feed_forward<E: From<OutOfMemory>>(pass: &mut Pass<'_, '_, E>, weights: &FeedForward) -> Result<(), E> {
+    let config = pass.model.config();
     if config.norms != NormPlacement::Parallel {
-        input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
+        let s = &mut *pass.scratch;
+        input(pass.exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
     }
-    let place = Place { model, layer, parts };
     let branch = match &weights.network {
         Network::Dense(network) => {
-            dense(exec, place, network, Role::FfnGate, s, watch)?;
-            &mut s.normed
+            dense(pass, network, Role::FfnGate)?;
+            &mut pass.scratch.normed
         }
         Network::Experts(experts) => {
-            mixture(exec, place, experts, s, watch)?;
-            &mut s.query
+            mixture(pass, experts)?;
+            &mut pass.scratch.query
         }
     };
-    add_residual(exec, config, weights.post_norm.as_ref(), branch, &mut s.x);
+    add_residual(pass.exec, config, weights.post_norm.as_ref(), branch, &mut pass.scratch.x);
     Ok(())
 }
 
 /// A network of all tokens: `n = W_down (act(W_gate n) * W_up n)`, or without a gate `n = W_down
 /// act(W_up n)`, where n is [`Scratch::normed`], and `role` that of the first matrix. Small gates
 /// are cut off where the layer has sparse ones.
-fn dense<E: From<OutOfMemory>>(
-    exec: &mut Exec,
-    Place { model, layer, parts }: Place<'_>,
-    weights: &Dense,
-    role: Role,
-    s: &mut Scratch,
-    watch: &mut Watch<'_, E>,
-) -> Result<(), E> {
+fn dense<E: From<OutOfMemory>>(pass: &mut Pass<'_, '_, E>, weights: &Dense, role: Role) -> Result<(), E> {
+    let Pass { exec, model, layer, parts, scratch: s, watch } = pass;
+    let (place, layer) = (Place { model, layer: *layer, parts }, *layer);
     let (config, isa, activation) = (model.config(), exec.isa, model.config().family.activation);
     let ffn = model.matrix(&weights.up.weight).rows();
     s.begin_feed_forward(config, ffn);
     watch(Stage::Input { layer, role, x: &s.normed })?;
     if let Some(gate) = &weights.gate {
         let outputs = [(gate, &mut s.gate), (&weights.up, &mut s.up)];
-        multiply(exec, model, layer, parts, &s.normed, &mut s.quantized, outputs)?;
+        multiply(exec, place, &s.normed, &mut s.quantized, outputs)?;
         add_bias(&exec.pool, &mut s.gate, gate.bias.as_deref());
         add_bias(&exec.pool, &mut s.up, weights.up.bias.as_deref());
         if let Some(deviations) = config.layers[layer].gate_cutoff {
@@ -76,12 +55,12 @@ fn dense<E: From<OutOfMemory>>(
         let up = &s.up;
         for_each_row(&exec.pool, &mut s.gate, ffn, |i, gate| activate_gate(isa, activation, gate, &up[i * ffn..]));
     } else {
-        multiply(exec, model, layer, parts, &s.normed, &mut s.quantized, [(&weights.up, &mut s.gate)])?;
+        multiply(exec, place, &s.normed, &mut s.quantized, [(&weights.up, &mut s.gate)])?;
         add_bias(&exec.pool, &mut s.gate, weights.up.bias.as_deref());
         for_each_row(&exec.pool, &mut s.gate, ffn, |_, x| activate(isa, activation, x));
     }
     watch(Stage::Input { layer, role: weights.down.role, x: &s.gate })?;
-    multiply(exec, model, layer, parts, &s.gate, &mut s.quantized, [(&weights.down, &mut s.normed)])?;
+    multiply(exec, place, &s.gate, &mut s.quantized, [(&weights.down, &mut s.normed)])?;
     add_bias(&exec.pool, &mut s.normed, weights.down.bias.as_deref());
     Ok(())
 }
@@ -93,37 +72,27 @@ fn dense<E: From<OutOfMemory>>(
 /// Expert after expert, in the order of their numbers, has its tokens in one matmul: its matrices
 /// are read once, those of an expert without tokens never. Each token's sum has this order, so its
 /// bits do not depend on what else is in the pass.
-fn mixture<E: From<OutOfMemory>>(
-    exec: &mut Exec,
-    place: Place<'_>,
-    weights: &Experts,
-    s: &mut Scratch,
-    watch: &mut Watch<'_, E>,
-) -> Result<(), E> {
-    let (Place { model, layer, parts }, shape) = (place, &weights.shape);
+fn mixture<E: From<OutOfMemory>>(pass: &mut Pass<'_, '_, E>, weights: &Experts) -> Result<(), E> {
+    let Pass { exec, model, layer, parts, scratch: s, watch } = pass;
+    let (place, shape) = (Place { model, layer: *layer, parts }, &weights.shape);
     s.begin_experts(model.config(), shape);
-    watch(Stage::Input { layer, role: Role::FfnRouter, x: &s.normed })?;
-    multiply(exec, model, layer, parts, &s.normed, &mut s.quantized, [(&weights.router, &mut s.routes.scores)])?;
+    watch(Stage::Input { layer: *layer, role: Role::FfnRouter, x: &s.normed })?;
+    multiply(exec, place, &s.normed, &mut s.quantized, [(&weights.router, &mut s.routes.scores)])?;
     add_bias(&exec.pool, &mut s.routes.scores, weights.router.bias.as_deref());
     s.routes.choose(exec, shape, weights.selection_bias.as_deref());
     for expert in 0..shape.count {
-        one_expert(exec, place, weights, expert, s, watch)?;
+        one_expert(pass, weights, expert)?;
     }
     if let Some(shared) = &weights.shared {
-        shared_expert(exec, place, shared, s, watch)?;
+        shared_expert(pass, shared)?;
     }
     Ok(())
 }
 
 /// The tokens of one expert, if it has any.
-fn one_expert<E: From<OutOfMemory>>(
-    exec: &mut Exec,
-    Place { model, layer, .. }: Place<'_>,
-    weights: &Experts,
-    expert: usize,
-    s: &mut Scratch,
-    watch: &mut Watch<'_, E>,
-) -> Result<(), E> {
+fn one_expert<E: From<OutOfMemory>>(pass: &mut Pass<'_, '_, E>, weights: &Experts, expert: usize) -> Result<(), E> {
+    let Pass { exec, model, layer, scratch: s, watch, .. } = pass;
+    let layer = *layer;
     let (config, isa, ffn) = (model.config(), exec.isa, weights.shape.ffn);
     let (hidden, activation) = (config.hidden, config.family.activation);
     let count = s.routes.of(expert).0.len();
@@ -131,7 +100,7 @@ fn one_expert<E: From<OutOfMemory>>(
         return Ok(());
     }
     s.begin_expert(config, ffn, count);
-    let Scratch { normed, query, gate, up, routes, gathered, expert_out, quantized, .. } = s;
+    let Scratch { normed, query, gate, up, routes, gathered, expert_out, quantized, .. } = &mut **s;
     let (tokens, scales) = routes.of(expert);
     gather(&exec.pool, normed, hidden, tokens, gathered);
     watch(Stage::ExpertInput { layer, role: Role::FfnGateExperts, expert, tokens: count, x: gathered })?;
@@ -152,24 +121,19 @@ fn one_expert<E: From<OutOfMemory>>(
 
 /// The expert that all tokens have: `q += sigmoid(router n) * network(n)`, or without a router
 /// `q += network(n)`.
-fn shared_expert<E: From<OutOfMemory>>(
-    exec: &mut Exec,
-    place: Place<'_>,
-    weights: &SharedExpert,
-    s: &mut Scratch,
-    watch: &mut Watch<'_, E>,
-) -> Result<(), E> {
-    let (Place { model, layer, parts }, isa) = (place, exec.isa);
+fn shared_expert<E: From<OutOfMemory>>(pass: &mut Pass<'_, '_, E>, weights: &SharedExpert) -> Result<(), E> {
+    let Pass { exec, model, layer, parts, scratch: s, .. } = pass;
+    let (place, isa) = (Place { model, layer: *layer, parts }, exec.isa);
     let hidden = model.config().hidden;
     s.shared_scales.clear();
     s.shared_scales.resize(s.x.len() / hidden, 1.0);
     if let Some(router) = &weights.router {
-        multiply(exec, model, layer, parts, &s.normed, &mut s.quantized, [(router, &mut s.shared_scales)])?;
+        multiply(exec, place, &s.normed, &mut s.quantized, [(router, &mut s.shared_scales)])?;
         sigmoid(isa, &mut s.shared_scales);
     }
-    dense(exec, place, &weights.network, Role::FfnRouter, s, watch)?;
-    let Scratch { normed, query, shared_scales, .. } = s;
-    for_each_row(&exec.pool, query, hidden, |i, sum| {
+    dense(pass, &weights.network, Role::FfnRouter)?;
+    let Scratch { normed, query, shared_scales, .. } = &mut *pass.scratch;
+    for_each_row(&pass.exec.pool, query, hidden, |i, sum| {
         add_scaled(sum, &normed[i * hidden..][..hidden], shared_scales[i]);
     });
     Ok(())

@@ -11,11 +11,11 @@ use super::delta_net::delta_net;
 use super::feed_forward::feed_forward;
 use super::laurel::low_rank_residual;
 use super::mamba2::mamba2;
-use super::pass::{Part, Stage, Watch, normalize};
+use super::pass::{Part, Pass, Stage, Watch, normalize};
 use super::per_layer::{end_layer, per_layer_inputs};
 use super::short_convolution::short_convolution;
 use super::state::Scratch;
-use super::weights::Mixer;
+use super::weights::{Layer, Mixer};
 
 /// The batched forward pass: the tokens of all `parts`, each of a sequence of its own, in one read
 /// of the weights. Their hidden states, after the final norm, are then in [`Scratch::hidden`], one
@@ -67,32 +67,12 @@ pub fn forward<E: From<OutOfMemory>>(
     if let Some(weights) = &model.weights().altup {
         begin_streams(exec, model, weights, scratch);
     }
+    let mut pass = Pass { exec, model, layer: 0, parts, scratch, watch };
     for (index, layer) in model.weights().layers.iter().enumerate() {
-        watch(Stage::Layer)?;
-        if let Some(weights) = &layer.altup {
-            predict(exec, model, index, weights, parts, scratch, watch)?;
-        }
-        match &layer.mixer {
-            Mixer::Attention(weights) => attention(exec, model, index, weights, parts, scratch, watch)?,
-            Mixer::ShortConvolution(weights) => {
-                short_convolution(exec, model, index, weights, parts, scratch, watch)?;
-            }
-            Mixer::DeltaNet(weights) => delta_net(exec, model, index, weights, parts, scratch, watch)?,
-            Mixer::Mamba2(weights) => mamba2(exec, model, index, weights, parts, scratch, watch)?,
-            Mixer::AttentionMamba2(weights, recurrent) => {
-                attention(exec, model, index, weights, parts, scratch, watch)?;
-                mamba2(exec, model, index, recurrent, parts, scratch, watch)?;
-            }
-        }
-        if let Some(weights) = &layer.laurel {
-            low_rank_residual(exec, model, index, weights, parts, scratch, watch)?;
-        }
-        feed_forward(exec, model, index, parts, scratch, watch)?;
-        if let Some(weights) = &layer.altup {
-            correct(exec, model, index, weights, parts, scratch, watch)?;
-        }
-        end_layer(exec, model, index, layer, parts, scratch, watch)?;
+        pass.layer = index;
+        forward_layer(&mut pass, layer)?;
     }
+    let Pass { exec, scratch, .. } = pass;
     if let Some(weights) = &model.weights().altup {
         sum_streams(exec, model, weights, scratch);
     }
@@ -100,6 +80,32 @@ pub fn forward<E: From<OutOfMemory>>(
         normalize(exec, config, norm, &mut scratch.x);
     }
     Ok(())
+}
+
+/// A layer: what mixes tokens, then the feed-forward network, and what the family has around them.
+fn forward_layer<E: From<OutOfMemory>>(pass: &mut Pass<'_, '_, E>, layer: &Layer) -> Result<(), E> {
+    (pass.watch)(Stage::Layer)?;
+    if let Some(weights) = &layer.altup {
+        predict(pass, weights)?;
+    }
+    match &layer.mixer {
+        Mixer::Attention(weights) => attention(pass, weights)?,
+        Mixer::ShortConvolution(weights) => short_convolution(pass, weights)?,
+        Mixer::DeltaNet(weights) => delta_net(pass, weights)?,
+        Mixer::Mamba2(weights) => mamba2(pass, weights)?,
+        Mixer::AttentionMamba2(weights, recurrent) => {
+            attention(pass, weights)?;
+            mamba2(pass, recurrent)?;
+        }
+    }
+    if let Some(weights) = &layer.laurel {
+        low_rank_residual(pass, weights)?;
+    }
+    feed_forward(pass, &layer.feed_forward)?;
+    if let Some(weights) = &layer.altup {
+        correct(pass, weights)?;
+    }
+    end_layer(pass, layer)
 }
 
 /// The input of the first layer: `norm(scale * e(token) + e(segment) + e(position))`, as far as the

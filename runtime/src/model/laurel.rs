@@ -2,30 +2,22 @@
 //! 2411.07501), of low rank, as Gemma 3n has it.
 
 use crate::memory::OutOfMemory;
-use crate::ops::{Exec, add, for_each_row, scale};
+use crate::ops::{add, for_each_row, scale};
 
-use super::Model;
 use super::name::Role;
-use super::pass::{Part, Stage, Watch, multiply, normalize};
-use super::state::Scratch;
+use super::pass::{Pass, Place, Stage, multiply, normalize};
 use super::weights::Laurel;
 
 /// After attention: `x = (x + n + norm(W_r W_l n)) / sqrt(2)`, where n is the input that attention
 /// had, which is still in [`Scratch::normed`].
-pub(super) fn low_rank_residual<E: From<OutOfMemory>>(
-    exec: &mut Exec,
-    model: &Model,
-    index: usize,
-    weights: &Laurel,
-    parts: &[Part<'_>],
-    s: &mut Scratch,
-    watch: &mut Watch<'_, E>,
-) -> Result<(), E> {
-    let (config, rank) = (model.config(), model.matrix(&weights.left.weight).rows());
+pub(super) fn low_rank_residual<E: From<OutOfMemory>>(pass: &mut Pass<'_, '_, E>, weights: &Laurel) -> Result<(), E> {
+    let Pass { exec, model, layer, parts, scratch: s, watch } = pass;
+    let (place, config) = (Place { model, layer: *layer, parts }, model.config());
+    let rank = model.matrix(&weights.left.weight).rows();
     s.begin_gate(config, rank);
-    multiply(exec, model, index, parts, &s.normed, &mut s.quantized, [(&weights.left, &mut s.gate)])?;
-    watch(Stage::Input { layer: index, role: Role::LaurelRight, x: &s.gate })?;
-    multiply(exec, model, index, parts, &s.gate, &mut s.quantized, [(&weights.right, &mut s.query)])?;
+    multiply(exec, place, &s.normed, &mut s.quantized, [(&weights.left, &mut s.gate)])?;
+    watch(Stage::Input { layer: *layer, role: Role::LaurelRight, x: &s.gate })?;
+    multiply(exec, place, &s.gate, &mut s.quantized, [(&weights.right, &mut s.query)])?;
     normalize(exec, config, &weights.post_norm, &mut s.query);
     let (width, normed, low_rank) = (config.hidden, &s.normed, &s.query);
     for_each_row(&exec.pool, &mut s.x, width, |i, x| {

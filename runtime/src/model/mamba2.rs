@@ -4,10 +4,9 @@
 use crate::memory::OutOfMemory;
 use crate::ops::{Activation, Exec, SelectiveScan, activate, activate_gate, decay, for_each_row, rms_norm, time_step};
 
-use super::Model;
 use super::layer_kind::{LayerKind, Mamba2Config};
 use super::name::Role;
-use super::pass::{Part, Stage, Watch, add_bias, add_residual, input, multiply};
+use super::pass::{Part, Pass, Place, Stage, add_bias, add_residual, input, multiply};
 use super::short_convolution::convolve;
 use super::state::Scratch;
 use super::weights::Mamba2;
@@ -15,35 +14,28 @@ use super::weights::Mamba2;
 /// Mamba 2 of a layer: `x += W_o norm(scan(u, B, C, t) * silu(z))` with `(z, c, t) = W n`, `(u, B,
 /// C) = silu(convolution(c))` and `n = norm(x)`. Its state is the tail of the convolution, `[taps -
 /// 1][channels]`, then that of the [`SelectiveScan`].
-pub(super) fn mamba2<E: From<OutOfMemory>>(
-    exec: &mut Exec,
-    model: &Model,
-    index: usize,
-    weights: &Mamba2,
-    parts: &mut [Part<'_>],
-    s: &mut Scratch,
-    watch: &mut Watch<'_, E>,
-) -> Result<(), E> {
-    let (config, isa) = (model.config(), exec.isa);
-    let (LayerKind::Mamba2(shape) | LayerKind::AttentionMamba2(shape)) = config.layers[index].kind else {
+pub(super) fn mamba2<E: From<OutOfMemory>>(pass: &mut Pass<'_, '_, E>, weights: &Mamba2) -> Result<(), E> {
+    let Pass { exec, model, layer, parts, scratch: s, watch } = pass;
+    let (layer, config, isa) = (*layer, model.config(), exec.isa);
+    let (LayerKind::Mamba2(shape) | LayerKind::AttentionMamba2(shape)) = config.layers[layer].kind else {
         unreachable!("the weights are of its kind")
     };
-    s.begin_mixer(config, &config.layers[index], LayerKind::Mamba2(shape));
+    s.begin_mixer(config, &config.layers[layer], LayerKind::Mamba2(shape));
     // Attention in parallel with it has run before, and has left its input there.
-    if !config.layers[index].kind.has_attention() {
+    if !config.layers[layer].kind.has_attention() {
         input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
-        watch(Stage::Input { layer: index, role: Role::Query, x: &s.normed })?;
+        watch(Stage::Input { layer, role: Role::Query, x: &s.normed })?;
     }
     let outputs = [(&weights.gate, &mut s.gated), (&weights.channels, &mut s.query), (&weights.step, &mut s.value)];
-    multiply(exec, model, index, parts, &s.normed, &mut s.quantized, outputs)?;
+    multiply(exec, Place { model, layer, parts }, &s.normed, &mut s.quantized, outputs)?;
     for_each_row(&exec.pool, &mut s.value, shape.heads, |_, x| time_step(isa, x, &weights.step_bias));
     s.key.copy_from_slice(&s.value);
     for_each_row(&exec.pool, &mut s.key, shape.heads, |_, x| decay(isa, x, &weights.scale));
-    convolve(exec, index, &weights.kernel, shape.channels(), parts, &s.query, &mut s.mixed);
+    convolve(exec, layer, &weights.kernel, shape.channels(), parts, &s.query, &mut s.mixed);
     add_bias(&exec.pool, &mut s.mixed, weights.kernel_bias.as_deref());
     for_each_row(&exec.pool, &mut s.mixed, shape.channels(), |_, x| activate(isa, Activation::Silu, x));
     s.query.resize(s.gated.len(), 0.0);
-    scan(exec, index, shape, &weights.skip, parts, s);
+    scan(exec, layer, shape, &weights.skip, parts, s);
     let (width, group) = (shape.inner_width(), shape.inner_width() / shape.groups);
     let given = &s.query;
     for_each_row(&exec.pool, &mut s.gated, width, |i, gate| {
@@ -54,15 +46,16 @@ pub(super) fn mamba2<E: From<OutOfMemory>>(
         }
     });
     s.end_mixer();
-    watch(Stage::Input { layer: index, role: Role::SsmOutput, x: &s.gated })?;
-    multiply(exec, model, index, parts, &s.gated, &mut s.quantized, [(&weights.output, &mut s.query)])?;
+    watch(Stage::Input { layer, role: Role::SsmOutput, x: &s.gated })?;
+    let place = Place { model, layer, parts };
+    multiply(exec, place, &s.gated, &mut s.quantized, [(&weights.output, &mut s.query)])?;
     add_residual(exec, config, None, &mut s.query, &mut s.x);
     Ok(())
 }
 
 /// The scan over each part's tokens, from checkpoint to checkpoint: of [`Scratch::mixed`], with
 /// decays and time steps in [`Scratch::key`] and [`Scratch::value`], to [`Scratch::query`].
-fn scan(exec: &Exec, index: usize, shape: Mamba2Config, skip: &[f32], parts: &mut [Part<'_>], s: &mut Scratch) {
+fn scan(exec: &Exec, layer: usize, shape: Mamba2Config, skip: &[f32], parts: &mut [Part<'_>], s: &mut Scratch) {
     let Mamba2Config { heads, head_dim, groups, state_size, .. } = shape;
     let (mut first, channels, width) = (0, shape.channels(), shape.inner_width());
     for part in parts {
@@ -79,6 +72,6 @@ fn scan(exec: &Exec, index: usize, shape: Mamba2Config, skip: &[f32], parts: &mu
             skip,
         };
         let out = &mut s.query[tokens.start * width..tokens.end * width];
-        part.advance(index, shape.tail_width(), |tokens, state, next| scan.run(exec, tokens, state, next, out));
+        part.advance(layer, shape.tail_width(), |tokens, state, next| scan.run(exec, tokens, state, next, out));
     }
 }

@@ -11,7 +11,7 @@ use super::adapter::Adapted;
 use super::config::Config;
 use super::family::{NormKind, NormPlacement};
 use super::name::{Role, TensorName};
-use super::state::State;
+use super::state::{Scratch, State};
 use super::weights::{Linear, Norm};
 
 /// Where a pass is.
@@ -88,13 +88,29 @@ impl Part<'_> {
     }
 }
 
-/// `out = W x` for matrices of layer `index` with the input `x`: `[n][cols]`; and what the adapters
-/// of each part add.
+/// A pass in a layer: what runs it, and what goes through.
+pub(super) struct Pass<'p, 'a, E> {
+    pub(super) exec: &'p mut Exec,
+    pub(super) model: &'p Model,
+    pub(super) layer: usize,
+    pub(super) parts: &'p mut [Part<'a>],
+    pub(super) scratch: &'p mut Scratch,
+    pub(super) watch: &'p mut Watch<'p, E>,
+}
+
+/// The layer of matrices, and the tokens that meet them.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'p> {
+    pub(super) model: &'p Model,
+    pub(super) layer: usize,
+    pub(super) parts: &'p [Part<'p>],
+}
+
+/// `out = W x` for matrices of a layer with the input `x`: `[n][cols]`; and what the adapters of
+/// each part add.
 pub(super) fn multiply<const N: usize>(
     exec: &mut Exec,
-    model: &Model,
-    index: usize,
-    parts: &[Part<'_>],
+    Place { model, layer, parts }: Place<'_>,
     x: &[f32],
     scratch: &mut Quantized,
     outputs: [(&Linear, &mut Vec<f32>); N],
@@ -109,7 +125,7 @@ pub(super) fn multiply<const N: usize>(
         row = rows.end;
         for (adapter, scale) in part.adapters {
             for (role, matrix, out) in &mut outputs {
-                let name = TensorName::in_layer(index, *role);
+                let name = TensorName::in_layer(layer, *role);
                 let out = &mut out[rows.start * matrix.rows()..rows.end * matrix.rows()];
                 adapter.add(exec, name, *scale, &x[rows.start * cols..rows.end * cols], scratch, out)?;
             }

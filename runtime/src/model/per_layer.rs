@@ -8,7 +8,7 @@ use crate::ops::{Exec, MatmulOp, activate_gate, add_scaled, for_each_row, matmul
 use super::Model;
 use super::altup::add_to_inactive_streams;
 use super::name::Role;
-use super::pass::{Part, Stage, Watch, add_residual, multiply};
+use super::pass::{Pass, Place, Stage, add_residual, multiply};
 use super::state::Scratch;
 use super::weights::{Layer, PerLayerEmbedding, PerLayerInput};
 
@@ -43,44 +43,29 @@ pub(super) fn per_layer_inputs(
 
 /// The end of a layer: `x = scale (x + norm(W_o (act(W_g x) * its per-layer input)))`, as far as it
 /// has these. With AltUp the sum is that of the other streams.
-pub(super) fn end_layer<E: From<OutOfMemory>>(
-    exec: &mut Exec,
-    model: &Model,
-    index: usize,
-    weights: &Layer,
-    parts: &[Part<'_>],
-    s: &mut Scratch,
-    watch: &mut Watch<'_, E>,
-) -> Result<(), E> {
+pub(super) fn end_layer<E: From<OutOfMemory>>(pass: &mut Pass<'_, '_, E>, weights: &Layer) -> Result<(), E> {
     if let Some(input) = &weights.per_layer {
-        add_input(exec, model, index, input, parts, s, watch)?;
+        add_input(pass, input)?;
     }
     if let Some(factor) = weights.scale {
-        for_each_row(&exec.pool, &mut s.x, model.config().hidden, |_, x| scale(x, factor));
+        for_each_row(&pass.exec.pool, &mut pass.scratch.x, pass.model.config().hidden, |_, x| scale(x, factor));
     }
     Ok(())
 }
 
-fn add_input<E: From<OutOfMemory>>(
-    exec: &mut Exec,
-    model: &Model,
-    index: usize,
-    weights: &PerLayerInput,
-    parts: &[Part<'_>],
-    s: &mut Scratch,
-    watch: &mut Watch<'_, E>,
-) -> Result<(), E> {
-    let (config, isa) = (model.config(), exec.isa);
+fn add_input<E: From<OutOfMemory>>(pass: &mut Pass<'_, '_, E>, weights: &PerLayerInput) -> Result<(), E> {
+    let Pass { exec, model, layer, parts, scratch: s, watch } = pass;
+    let (place, config, isa) = (Place { model, layer: *layer, parts }, model.config(), exec.isa);
     let (all, own) = (config.per_layer_width(), model.matrix(&weights.gate.weight).rows());
     s.begin_gate(config, own);
-    watch(Stage::Input { layer: index, role: Role::PerLayerGate, x: &s.x })?;
-    multiply(exec, model, index, parts, &s.x, &mut s.quantized, [(&weights.gate, &mut s.gate)])?;
+    watch(Stage::Input { layer: place.layer, role: Role::PerLayerGate, x: &s.x })?;
+    multiply(exec, place, &s.x, &mut s.quantized, [(&weights.gate, &mut s.gate)])?;
     let (activation, inputs) = (config.family.activation, &s.per_layer);
     for_each_row(&exec.pool, &mut s.gate, own, |i, gate| {
-        activate_gate(isa, activation, gate, &inputs[i * all + index * own..]);
+        activate_gate(isa, activation, gate, &inputs[i * all + place.layer * own..]);
     });
-    watch(Stage::Input { layer: index, role: Role::PerLayerOutput, x: &s.gate })?;
-    multiply(exec, model, index, parts, &s.gate, &mut s.quantized, [(&weights.output, &mut s.normed)])?;
+    watch(Stage::Input { layer: place.layer, role: Role::PerLayerOutput, x: &s.gate })?;
+    multiply(exec, place, &s.gate, &mut s.quantized, [(&weights.output, &mut s.normed)])?;
     if config.streams.is_some() {
         add_to_inactive_streams(exec, config, &weights.post_norm, s);
     } else {

@@ -3,29 +3,24 @@
 use crate::memory::OutOfMemory;
 use crate::ops::{Convolution, Exec, for_each_row};
 
-use super::Model;
 use super::name::Role;
-use super::pass::{Part, Stage, Watch, add_bias, add_residual, input, multiply};
-use super::state::Scratch;
+use super::pass::{Part, Pass, Place, Stage, add_bias, add_residual, input, multiply};
 use super::weights::ShortConvolution;
 
 /// The short convolution of a layer: `x += W_o (c * convolution(b * u))` with `(b, c, u) = W_i
 /// norm(x)`, element by element. Its state is what the convolution still sees of the tokens before:
 /// their last `taps - 1` inputs, `[taps - 1][hidden]`.
 pub(super) fn short_convolution<E: From<OutOfMemory>>(
-    exec: &mut Exec,
-    model: &Model,
-    index: usize,
+    pass: &mut Pass<'_, '_, E>,
     weights: &ShortConvolution,
-    parts: &mut [Part<'_>],
-    s: &mut Scratch,
-    watch: &mut Watch<'_, E>,
 ) -> Result<(), E> {
-    let config = model.config();
-    s.begin_mixer(config, &config.layers[index], config.layers[index].kind);
+    let Pass { exec, model, layer, parts, scratch: s, watch } = pass;
+    let (layer, config) = (*layer, model.config());
+    s.begin_mixer(config, &config.layers[layer], config.layers[layer].kind);
     input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
-    watch(Stage::Input { layer: index, role: Role::ConvolutionInput, x: &s.normed })?;
-    multiply(exec, model, index, parts, &s.normed, &mut s.quantized, [(&weights.input, &mut s.query)])?;
+    watch(Stage::Input { layer, role: Role::ConvolutionInput, x: &s.normed })?;
+    let outputs = [(&weights.input, &mut s.query)];
+    multiply(exec, Place { model, layer, parts }, &s.normed, &mut s.quantized, outputs)?;
     add_bias(&exec.pool, &mut s.query, weights.input.bias.as_deref());
     let (hidden, projected) = (config.hidden, &s.query);
     for_each_row(&exec.pool, &mut s.key, hidden, |i, gated| {
@@ -34,15 +29,16 @@ pub(super) fn short_convolution<E: From<OutOfMemory>>(
             *gated = gate * input;
         }
     });
-    convolve(exec, index, &weights.kernel, hidden, parts, &s.key, &mut s.mixed);
+    convolve(exec, layer, &weights.kernel, hidden, parts, &s.key, &mut s.mixed);
     for_each_row(&exec.pool, &mut s.mixed, hidden, |i, mixed| {
         for (mixed, gate) in mixed.iter_mut().zip(&projected[(3 * i + 1) * hidden..]) {
             *mixed *= gate;
         }
     });
     s.end_mixer();
-    watch(Stage::Input { layer: index, role: Role::ConvolutionOutput, x: &s.mixed })?;
-    multiply(exec, model, index, parts, &s.mixed, &mut s.quantized, [(&weights.output, &mut s.query)])?;
+    watch(Stage::Input { layer, role: Role::ConvolutionOutput, x: &s.mixed })?;
+    let outputs = [(&weights.output, &mut s.query)];
+    multiply(exec, Place { model, layer, parts }, &s.mixed, &mut s.quantized, outputs)?;
     add_bias(&exec.pool, &mut s.query, weights.output.bias.as_deref());
     add_residual(exec, config, None, &mut s.query, &mut s.x);
     Ok(())
@@ -52,7 +48,7 @@ pub(super) fn short_convolution<E: From<OutOfMemory>>(
 /// the layer begin. `inputs` and `out` are `[n][channels]`, one part after the other.
 pub(super) fn convolve(
     exec: &Exec,
-    index: usize,
+    layer: usize,
     kernel: &[f32],
     channels: usize,
     parts: &mut [Part<'_>],
@@ -66,7 +62,7 @@ pub(super) fn convolve(
         if part.tokens.is_empty() {
             continue;
         }
-        let (state, after) = part.state.recurrent(index, part.first);
+        let (state, after) = part.state.recurrent(layer, part.first);
         let size = kernel.len() - channels;
         let convolution = Convolution { kernel, tail: &state[..size], inputs: own, channels };
         convolution.run(exec, own_out);
