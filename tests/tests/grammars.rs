@@ -189,3 +189,14 @@ fn json_schemas() {
         &["[1]", "["],
     );
 }
+    check(
+        r#"{"type": "integer", "minimum": -9223372036854775808, "maximum": 9223372036854775807}"#,
+        &["0", "-9007199254740993", "9223372036854775807"],
+        &["9223372036854775808", "-9223372036854775809"],
+    );
+    // The engine would run out of stack, or write another number.
+    for number in ["-9223372036854775808", "-1e19", "9007199254740993"] {
+        let schema = format!("{{\"properties\": {{\"x\": {{\"const\": {number}}}}}}}");
+        let error = judge.compiler.compile(GrammarKind::JsonSchema, &schema).unwrap_err().to_string();
+        assert!(error.contains(&format!("`const` at #/properties/x: {number} is no exact double")), "{error}");
+    }

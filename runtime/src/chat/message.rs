@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::json::{check_integers, json_from_str};
+
 use super::error::ChatError;
-use super::json::{check_integers, json_from_str};
 
 /// One message of a conversation: a JSON object with a `role`, and with any other fields that the
 /// template knows. These are usual:
@@ -295,6 +296,15 @@ mod tests {
         }
         let second = Message::list_from_json(r#"[{"role": "user"}, 3]"#).unwrap_err();
         assert!(matches!(second, ChatError::Message { index: 1, .. }));
+    #[test]
+    fn integers_of_messages_and_of_arguments_are_of_64_bits() {
+        let wide = r#"{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{\"a\": 99999999999999999999}"}}]}"#;
+        for list in [format!("[{wide}]"), "[{\"role\": \"user\", \"n\": 99999999999999999999}]".to_owned()] {
+            let error = Message::list_from_json(&list).unwrap_err().to_string();
+            assert!(error.contains("99999999999999999999 is an integer of more than 64 bits"), "{error}");
+        }
+    }
+
         assert!(matches!(Message::list_from_json("{}"), Err(ChatError::Json { .. })));
     }
 
