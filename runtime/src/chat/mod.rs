@@ -53,6 +53,7 @@ pub use error::ChatError;
 pub use format::{ChatFormat, Reasoning, ToolFormat, UnknownToolFormat};
 pub use message::{Message, Variables};
 pub use parser::{ChatEvent, ChatParser};
+pub(crate) use template::CHOICE as TEMPLATE_CHOICE;
 pub use template::{ChatTemplate, Prompt};
 
 #[cfg(test)]
