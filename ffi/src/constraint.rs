@@ -8,8 +8,8 @@
 //! pass with the next token that is not forced. Where the grammar is complete, end tokens are
 //! allowed; where nothing else can follow, an end token comes (of a model without one a run ends
 //! there with `OLLM_REASON_END`, and a step is `OLLM_UNSUPPORTED`). A text that a limit cuts is not
-//! complete: `OLLM_REASON_LIMIT` says so, and `ollm_session_is_complete`. A grammar that becomes too
-//! complex on its way is `OLLM_UNSUPPORTED` too, of whatever chooses tokens.
+//! complete: `OLLM_REASON_LIMIT` says so, and `ollm_session_is_complete`. A grammar that becomes
+//! too complex on its way is `OLLM_UNSUPPORTED` too, of whatever chooses tokens.
 //!
 //! These functions are in every build. The small library has no grammars, and says
 //! `OLLM_UNSUPPORTED`: build it with the cargo feature `constraints`.
@@ -49,8 +49,8 @@ impl Named for OllmGrammar {
 #[derive(Clone, Copy)]
 pub enum OllmGrammarKind {
     /// JSON schema. A keyword that is not supported is an error that names it. The JSON is of one
-    /// line, with one space behind each `,` and `:` and no other white space, unless the schema says
-    /// otherwise under `x-guidance`.
+    /// line, with one space behind each `,` and `:` and no other white space, unless the schema
+    /// says otherwise under `x-guidance`.
     JsonSchema = 0,
     /// A regular expression without look-around, which all of the text matches.
     Regex = 1,

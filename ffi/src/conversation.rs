@@ -71,8 +71,8 @@ pub struct OllmChatOptions {
     /// 1: what the model thinks has the limit `reasoning_budget`.
     pub limit_reasoning: i32,
     /// 1: the arguments of each tool call follow the JSON schema of the tool, from the text on that
-    /// opens calls in the model's form. Other text stays free; the session's own constraint does not
-    /// count in answers then.
+    /// opens calls in the model's form. Other text stays free; the session's own constraint does
+    /// not count in answers then.
     pub constrain_calls: i32,
     /// 1: a full context ends with `OLLM_CONTEXT_FULL` and `OLLM_REASON_CONTEXT`; 0: the model
     /// forgets the oldest turns.

@@ -46,7 +46,7 @@ pub enum OllmStatus {
     MemoryLimit = 8,
     /// The system could not read or write a file, or not start a thread.
     Io = 9,
-    /// The file is damaged, or is none of the kind that was asked for: a GGUF file, a saved session.
+    /// The file is damaged, or not of the kind that was asked for: a GGUF file, a saved session.
     BadFile = 10,
     /// What is asked for is not in this version, this build, or this model; or a grammar cannot go
     /// on.

@@ -109,7 +109,7 @@ static ollm_token step_to(ollm_session *session, uint32_t id) {
     return token;
 }
 
-/* Half a character does not go on behind tokens that were scored, also where the score was cancelled. */
+/* Half a character does not go on behind tokens that were scored, also where that was cancelled. */
 static void a_score_ends_the_text_before_it(void) {
     ollm_session *session = new_session(model, plugin, 256);
     ollm_selection selection = ollm_selection_init();
