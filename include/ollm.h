@@ -142,8 +142,8 @@ OLLM_ENUM(ollm_status, int32_t) {
     OLLM_INVALID_UTF8 = 3,
     /// A buffer is too small; the size that is needed was written.
     OLLM_BUFFER_TOO_SMALL = 4,
-    /// The session, or the branches, are in use: by another thread, or by the call that called
-    /// back.
+    /// The session, branches, chat, parser or batch is in use: by another thread, or by the call
+    /// that called back.
     OLLM_BUSY = 5,
     /// The call was cancelled. The session is at its last complete position, and the next call
     /// continues from there.
@@ -154,11 +154,13 @@ OLLM_ENUM(ollm_status, int32_t) {
     OLLM_MEMORY_LIMIT = 8,
     /// The system could not read or write a file, or not start a thread.
     OLLM_IO = 9,
-    /// The file is damaged, or is no GGUF file at all.
+    /// The file is damaged, or not of the kind that was asked for: a GGUF file, a saved session.
     OLLM_BAD_FILE = 10,
-    /// The file asks for something that this version does not do.
+    /// What is asked for is not in this version, this build, or this model; or a grammar cannot go
+    /// on.
     OLLM_UNSUPPORTED = 11,
-    /// A plugin or a saved session belongs to another model, or branches to another text.
+    /// Two things do not belong together: what was made for another model (a plugin, adapters, a
+    /// grammar, a saved session), branches of another text.
     OLLM_MISMATCH = 12,
     /// There is no plugin, and the call needs one.
     OLLM_NO_PLUGIN = 13,
@@ -166,13 +168,13 @@ OLLM_ENUM(ollm_status, int32_t) {
     OLLM_NO_TOKENIZER = 14,
     /// The chat template refused the conversation, or failed.
     OLLM_TEMPLATE = 15,
-    /// The context has no room for this. The session stays as it was.
+    /// The context has no room for this, or for more.
     OLLM_CONTEXT_FULL = 16,
     /// There is nothing to continue: no token was fed yet.
     OLLM_EMPTY = 17,
     /// The weights give no numbers: the file may be damaged.
     OLLM_NOT_FINITE = 18,
-    /// A bug in the library; the session that it happened in can only be freed.
+    /// A bug in the library; the object that it happened in can only be freed.
     OLLM_INTERNAL = 19,
 };
 
@@ -373,8 +375,8 @@ ollm_status ollm_plugin_option_count(const ollm_plugin *plugin, size_t *count);
 ollm_status ollm_plugin_info(const ollm_plugin *plugin, char *json, size_t capacity, size_t *length);
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Tokenizer and chat template: text to tokens and back, conversations to text. All functions take
-// a model, which any number of threads share.
+// Tokenizer: text to tokens and back. All functions take a model, which any number of threads
+// share.
 // ---------------------------------------------------------------------------------------------------------------------
 
 /// The id that stands for no token.
@@ -483,14 +485,12 @@ ollm_status ollm_is_end(const ollm_model *model, uint32_t token, int32_t *is_end
 /// 0.1.0.
 ollm_status ollm_special_token(const ollm_model *model, int32_t special, uint32_t *token);
 
-/// The text of a conversation, by the chat template of the model's file. With `answer` other than 0
-/// it ends where the model's answer begins. It is for reading: to feed a conversation, make tokens
-/// with `ollm_chat_tokens`, since `ollm_tokenize` cannot tell the template's control tokens from
-/// those that a user wrote.
+/// The text of a conversation, by the chat template of the model's file: `ollm_chat_render` where
+/// there are roles and contents alone. With `answer` other than 0 it ends where the model's answer
+/// begins. It is for reading: to feed a conversation, make tokens with `ollm_chat_tokens`, since
+/// `ollm_tokenize` cannot tell the template's control tokens from those that a user wrote.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
-/// `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`,
-/// `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+/// Any thread. Statuses: as `ollm_chat_render`. Since 0.1.0.
 ollm_status ollm_chat_text(const ollm_model *model,
                            const ollm_message *messages,
                            size_t count,
@@ -500,7 +500,7 @@ ollm_status ollm_chat_text(const ollm_model *model,
                            size_t *length);
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Conversations: messages with all their fields, tools and template variables to text and to
+// Chat template: messages with all their fields, tools and template variables to text and to
 // tokens, and the model's answer back to its parts.
 //
 // Tokens of a conversation are safe: what the chat template writes may be control tokens, what is
@@ -627,7 +627,8 @@ typedef struct ollm_chat_event {
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT` (also for JSON that is no conversation),
 /// `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no
-/// template), `OLLM_TEMPLATE`. Since 0.1.0.
+/// template), `OLLM_TEMPLATE`, `OLLM_IO` if there is no thread for the template,
+/// `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
 ollm_status ollm_chat_render(const ollm_model *model,
                              const ollm_chat_input *input,
                              char *text,
@@ -652,7 +653,8 @@ ollm_status ollm_chat_tokens(const ollm_model *model,
 /// `ollm_chat_parser_free`.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
-/// `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+/// `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`, `OLLM_IO`, `OLLM_OUT_OF_MEMORY`. Since
+/// 0.1.0.
 ollm_status ollm_chat_parser_new(const ollm_model *model,
                                  const ollm_chat_input *input,
                                  int32_t format,
@@ -687,13 +689,13 @@ ollm_status ollm_chat_parser_next(ollm_chat_parser *parser, ollm_chat_event *eve
 // ---------------------------------------------------------------------------------------------------------------------
 
 /// Has one of the application's threads call `ollm_worker_run(worker)`, now or later, and does not
-/// wait for it; any other result than 0 makes `ollm_session_new` fail. It is called inside
-/// `ollm_session_new`, for each worker. Since 0.1.0.
+/// wait for it. It is called inside `ollm_session_new` or `ollm_thread_pool_new`, for each worker;
+/// any other result than 0 makes these fail with `OLLM_IO`. Since 0.1.0.
 typedef int32_t (*ollm_start_fn)(void *user, ollm_worker *worker);
 
-/// Runs a worker of a session: it works until the session and its forks are freed, and then
-/// returns. The session does not wait for a worker that was never run. The worker's handle is dead
-/// when the session is freed: then this function returns `OLLM_INVALID_HANDLE` at once.
+/// Runs a worker of a session or of a pool: it works until these are freed, with all forks and
+/// branches, and all sessions of the pool, and then returns. Nobody waits for a worker that was
+/// never run. Its handle is dead by then: this function returns `OLLM_INVALID_HANDLE` at once.
 ///
 /// The thread is the worker's until then. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`;
 /// `OLLM_BUSY` inside a callback. Since 0.1.0.
@@ -1014,7 +1016,8 @@ typedef struct ollm_logit_bias {
 
 /// Sees and changes the logits of a step, one for each token of the vocabulary, given the tokens so
 /// far; both arrays are gone when the callback returns. `-INFINITY` bans a token. If no token is
-/// left, or a logit is no number, the step fails. Since 0.1.0.
+/// left that may come, or a logit is no number, the step fails with `OLLM_INVALID_ARGUMENT`. Since
+/// 0.1.0.
 typedef void (*ollm_logits_fn)(void *user, float *logits, size_t vocabulary, const uint32_t *tokens, size_t count);
 
 /// How tokens are sampled. A field that is 0 takes its default, and all defaults together are
@@ -1120,8 +1123,10 @@ ollm_status ollm_session_set_sampling(ollm_session *session, const ollm_sampling
 // allows; probabilities are those among all tokens. Tokens that the grammar forces are not
 // computed: their log-probability is 0 and their latent -1, and they go through the network in one
 // pass with the next token that is not forced. Where the grammar is complete, end tokens are
-// allowed; where nothing else can follow, an end token comes. A text that a limit cuts is not
-// complete: `OLLM_REASON_LIMIT` says so, and `ollm_session_is_complete`.
+// allowed; where nothing else can follow, an end token comes (of a model without one a run ends
+// there with `OLLM_REASON_END`, and a step is `OLLM_UNSUPPORTED`). A text that a limit cuts is not
+// complete: `OLLM_REASON_LIMIT` says so, and `ollm_session_is_complete`. A grammar that becomes
+// too complex on its way is `OLLM_UNSUPPORTED` too, of whatever chooses tokens.
 //
 // These functions are in every build. The small library has no grammars, and says
 // `OLLM_UNSUPPORTED`: build it with the cargo feature `constraints`.
@@ -1129,8 +1134,9 @@ ollm_status ollm_session_set_sampling(ollm_session *session, const ollm_sampling
 
 /// What the text of a grammar is written in. Since 0.1.0.
 OLLM_ENUM(ollm_grammar_kind, int32_t) {
-    /// JSON schema. A keyword that is not supported is an error that names it. Between tokens of
-    /// JSON there may be one space, or a line feed with up to 20 spaces or tabs.
+    /// JSON schema. A keyword that is not supported is an error that names it. The JSON is of one
+    /// line, with one space behind each `,` and `:` and no other white space, unless the schema
+    /// says otherwise under `x-guidance`.
     OLLM_GRAMMAR_JSON_SCHEMA = 0,
     /// A regular expression without look-around, which all of the text matches.
     OLLM_GRAMMAR_REGEX = 1,
@@ -1145,7 +1151,7 @@ typedef struct ollm_constraint_options {
     /// `sizeof` of this struct.
     size_t struct_size;
     /// If it is not NULL, the text is free until it has this text, such as `</think>`: the grammar
-    /// begins behind it. A text without it may end anywhere.
+    /// begins behind it. A text without it may end anywhere. At most 4096 bytes.
     const char *trigger;
     /// Bytes of `trigger`.
     size_t trigger_length;
@@ -1155,8 +1161,9 @@ typedef struct ollm_constraint_options {
 } ollm_constraint_options;
 
 /// Compiles a grammar of `length` bytes, in the notation `kind` (an `ollm_grammar_kind`), for the
-/// tokens of `model`. The first one on a model takes some 50 ms more. On success `*grammar` is a
-/// handle of one owner: free it with `ollm_grammar_free`. Sessions that keep to it keep it alive.
+/// tokens of `model`. It has at most 256 KiB, and 100 brackets in brackets (those in its texts
+/// count). The first one on a model takes some 50 ms more. On success `*grammar` is a handle of one
+/// owner: free it with `ollm_grammar_free`. Sessions that keep to it keep it alive.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT` also for a text that is no grammar, or asks for a
 /// feature that is not supported, which `ollm_last_error` names; `OLLM_INVALID_HANDLE`,
@@ -1273,8 +1280,9 @@ typedef struct ollm_run_options {
 /// here: the caller chooses whether to generate more.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`,
-/// `OLLM_EMPTY`, `OLLM_CONTEXT_FULL`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`;
-/// then the session stays as it was. Since 0.1.0.
+/// `OLLM_EMPTY`, `OLLM_CONTEXT_FULL`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`,
+/// `OLLM_UNSUPPORTED` if its grammar cannot go on, or its model generates no text; then the session
+/// stays as it was. Since 0.1.0.
 ollm_status ollm_session_step(ollm_session *session, ollm_token *token);
 
 /// As `ollm_session_step`, but from the option of this latent; the session's selection stays as it
@@ -1291,8 +1299,8 @@ ollm_status ollm_session_step_latent(ollm_session *session, uint32_t latent, oll
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`,
 /// `OLLM_EMPTY`, `OLLM_NO_TOKENIZER`, `OLLM_NO_PLUGIN`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`,
-/// `OLLM_MEMORY_LIMIT`; `OLLM_CANCELLED` and `OLLM_CONTEXT_FULL` if these end it. The session holds
-/// all tokens that came before. Since 0.1.0.
+/// `OLLM_MEMORY_LIMIT`, `OLLM_UNSUPPORTED` as `ollm_session_step`; `OLLM_CANCELLED` and
+/// `OLLM_CONTEXT_FULL` if these end it. The session holds all tokens that came before. Since 0.1.0.
 ollm_status ollm_session_run(ollm_session *session, const ollm_run_options *options, ollm_reason *reason);
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -1313,7 +1321,7 @@ ollm_status ollm_session_run(ollm_session *session, const ollm_run_options *opti
 typedef struct ollm_chat_options {
     /// `sizeof` of this struct.
     size_t struct_size;
-    /// Variables of the chat template, as a JSON object: `tools` and others, as in
+    /// Variables of the chat template, as a JSON object: `tools`, `chat_template` and others, as in
     /// `ollm_chat_input`. NULL: none.
     const char *variables_json;
     /// Bytes of `variables_json`.
@@ -1324,7 +1332,8 @@ typedef struct ollm_chat_options {
     /// 1: what the model thinks has the limit `reasoning_budget`.
     int32_t limit_reasoning;
     /// 1: the arguments of each tool call follow the JSON schema of the tool, from the text on that
-    /// opens calls in the model's form. Other text stays free.
+    /// opens calls in the model's form. Other text stays free; the session's own constraint does
+    /// not count in answers then.
     int32_t constrain_calls;
     /// 1: a full context ends with `OLLM_CONTEXT_FULL` and `OLLM_REASON_CONTEXT`; 0: the model
     /// forgets the oldest turns.
@@ -1379,10 +1388,11 @@ typedef struct ollm_answer {
 /// and after it is freed the chat has no answers any more. On success `*chat` is a handle of one
 /// owner: free it with `ollm_chat_free`.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT` (also for a reasoning budget where the template shows no
-/// thoughts, and for constrained calls without tools), `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
-/// `OLLM_BUSY`, `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`, `OLLM_OUT_OF_MEMORY`;
-/// `OLLM_UNSUPPORTED` for constrained calls in a build without grammars. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT` (also for a template that is none of the file's, for a
+/// reasoning budget where the template shows no thoughts, and for constrained calls without tools),
+/// `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_NO_TOKENIZER` (or no template),
+/// `OLLM_TEMPLATE`, `OLLM_OUT_OF_MEMORY`; `OLLM_UNSUPPORTED` for constrained calls in a build
+/// without grammars. Since 0.1.0.
 ollm_status ollm_chat_new(ollm_session *session, const ollm_chat_options *options, ollm_chat **chat);
 
 /// Frees a chat and makes `*chat` NULL; its session stays. A call that another thread is inside
@@ -1429,7 +1439,8 @@ ollm_status ollm_chat_set_system(ollm_chat *chat, const char *text, size_t lengt
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE` (also where the session was freed),
 /// `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_EMPTY` if there is nothing to answer, `OLLM_CANCELLED`,
 /// `OLLM_CONTEXT_FULL` if the system messages and the last turn alone do not fit, `OLLM_TEMPLATE`,
-/// `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the messages are as they
+/// `OLLM_IO` if there is no thread for the template, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`,
+/// `OLLM_MEMORY_LIMIT`, `OLLM_UNSUPPORTED` as `ollm_session_step`; then the messages are as they
 /// were. Since 0.1.0.
 ollm_status ollm_chat_answer(ollm_chat *chat,
                              const ollm_answer_options *options,
@@ -1461,7 +1472,7 @@ ollm_status ollm_chat_truncate(ollm_chat *chat, size_t count);
 
 /// Forgets all messages but the system messages at the beginning.
 ///
-/// Statuses: `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
 ollm_status ollm_chat_reset(ollm_chat *chat);
 
 /// Saves the chat to a file, whose path ends in zero: its messages, its template variables, and its
@@ -1473,13 +1484,11 @@ ollm_status ollm_chat_save_file(ollm_chat *chat, const char *path);
 
 /// Restores chat and session from a file: under the same settings, sampling and selection, the next
 /// answer has the bits that it would have had in the saved chat. The template variables are those
-/// of the file; calls of tools stay constrained where the tools are the same.
+/// of the file; calls of tools stay constrained where tools and template are the same.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
-/// `OLLM_BAD_FILE` if it is damaged or no saved chat, `OLLM_UNSUPPORTED` for another version,
-/// `OLLM_MISMATCH` for another model or another type of KV cache, `OLLM_CONTEXT_FULL` if it is
-/// longer than the context, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then chat and session stay
-/// as they were. Since 0.1.0.
+/// Statuses: as `ollm_session_restore_file`; `OLLM_BAD_FILE` also if it is no saved chat,
+/// `OLLM_INVALID_ARGUMENT` also if its variables choose a template that the model does not have.
+/// Chat and session then stay as they were. Since 0.1.0.
 ollm_status ollm_chat_restore_file(ollm_chat *chat, const char *path);
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -1568,10 +1577,9 @@ OLLM_ENUM(ollm_draft, int32_t) {
 /// Sets what guesses the tokens to come. What it guesses goes through the network beside the last
 /// token, and is of use where the session chooses just that: the tokens are the same, bit for bit,
 /// and fewer passes are made (`ollm_session_statistics` tells how many). `draft` is of
-/// `ollm_draft`. How long drafts are follows
-/// from what they bring. Steps of this session alone draft; batches, branches and forks do not.
-/// `model` is the draft model of `OLLM_DRAFT_MODEL`, which the session keeps alive, and NULL
-/// otherwise; its memory is not under the session's limit.
+/// `ollm_draft`. How long drafts are follows from what they bring. Steps of this session alone
+/// draft; batches, branches and forks do not. `model` is the draft model of `OLLM_DRAFT_MODEL`,
+/// which the session keeps alive, and NULL otherwise; its memory is not under the session's limit.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_MISMATCH` for a
 /// model of another vocabulary, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
@@ -2182,7 +2190,8 @@ ollm_status ollm_session_save_file(ollm_session *session, const char *path);
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
 /// `OLLM_BAD_FILE` if it is damaged, `OLLM_UNSUPPORTED` for another version, `OLLM_MISMATCH` for
-/// another model or another type of KV cache, `OLLM_CONTEXT_FULL` if it is longer than the context,
+/// another model, other adapters, another type of KV cache, or a held latent that this session's
+/// plugin does not have; `OLLM_CONTEXT_FULL` if it is longer than the context,
 /// `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the session stays as it was. Since 0.1.0.
 ollm_status ollm_session_restore_file(ollm_session *session, const char *path);
 
@@ -2194,8 +2203,10 @@ ollm_status ollm_session_restore_file(ollm_session *session, const char *path);
 /// one folder. How many tokens came from it is in `*found`, which may be NULL. A session that is
 /// not empty is fed without the folder.
 ///
-/// Statuses: as `ollm_session_feed`, and `OLLM_IO` if the folder cannot be made or written.
-/// Damaged files, and those of other models, are not used. Since 0.1.0.
+/// Statuses: as `ollm_session_feed`; `OLLM_IO` if the folder cannot be made, and then the session
+/// stays as it was, or if the prompt cannot be put into it: then the tokens are in the session
+/// (`ollm_session_position` tells). Damaged files, and those of other models, are not used. Since
+/// 0.1.0.
 ollm_status ollm_session_feed_cached(ollm_session *session,
                                      const uint32_t *tokens,
                                      size_t count,

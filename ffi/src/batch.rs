@@ -11,7 +11,7 @@ use crate::generate::OllmToken;
 use crate::handle::{HandleTable, Named};
 use crate::session::{Live, OllmSession};
 use crate::status::{CallFailure, OllmStatus, Result, note};
-use crate::turn::with_all;
+use crate::turn::{only, with_all};
 
 /// The memory of batched steps. Since 0.1.0.
 pub struct OllmBatch(Mutex<Batch>);
@@ -84,8 +84,7 @@ pub unsafe extern "C" fn ollm_batch_step(
             return Err(CallFailure::argument("a session is twice in the batch"));
         }
         let batch = BATCHES.get(batch)?;
-        let busy = |_| CallFailure::new(OllmStatus::Busy, "the batch is in use");
-        let mut batch = batch.0.try_lock().map_err(busy)?;
+        let mut batch = only(&batch.0, OllmBatch::NAME)?;
         with_all(sessions, |lives| {
             let turns = lives.iter_mut().map(|live| {
                 let Live { session, selector, sampler, .. } = &mut **live;

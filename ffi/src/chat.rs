@@ -1,4 +1,4 @@
-//! Conversations: messages with all their fields, tools and template variables to text and to
+//! Chat template: messages with all their fields, tools and template variables to text and to
 //! tokens, and the model's answer back to its parts.
 //!
 //! Tokens of a conversation are safe: what the chat template writes may be control tokens, what is
@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::ffi::c_char;
 use std::mem::MaybeUninit;
-use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::sync::Mutex;
 
 use ollm_runtime::chat::{ChatEvent, ChatParser, ChatTemplate, Message, Prompt, ToolCall, ToolFormat, Variables};
 use ollm_runtime::conversation::ToolChoice;
@@ -19,6 +19,7 @@ use crate::handle::{HandleTable, Named};
 use crate::model::OllmModel;
 use crate::status::{CallFailure, OllmStatus, Result};
 use crate::text::{OllmMessage, read_message};
+use crate::turn::only;
 
 /// A conversation, and what the chat template is given beside it. A field that is 0 takes its
 /// default. Since 0.1.0.
@@ -115,7 +116,8 @@ fn template(model: &OllmModel, variables: &Variables) -> Result<ChatTemplate> {
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT` (also for JSON that is no conversation),
 /// `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no
-/// template), `OLLM_TEMPLATE`. Since 0.1.0.
+/// template), `OLLM_TEMPLATE`, `OLLM_IO` if there is no thread for the template,
+/// `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_chat_render(
     model: *const OllmModel,
@@ -246,15 +248,11 @@ impl Named for OllmChatParser {
     }
 }
 
-impl OllmChatParser {
-    fn turn(&self) -> Result<MutexGuard<'_, Parsing>> {
-        self.0.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => CallFailure::new(OllmStatus::Busy, "the chat parser is in use"),
-            TryLockError::Poisoned(_) => {
-                CallFailure::new(OllmStatus::Internal, "the chat parser met a bug before and can only be freed")
-            }
-        })
-    }
+/// Runs `work` on a parser, if no other call is running on it.
+fn with_parser(parser: *const OllmChatParser, work: impl FnOnce(&mut Parsing)) -> Result<()> {
+    let parser = PARSERS.get(parser)?;
+    work(&mut *only(&parser.0, OllmChatParser::NAME)?);
+    Ok(())
 }
 
 /// A parser for the answer to a conversation. Which thoughts the model marks, and whether the
@@ -264,7 +262,8 @@ impl OllmChatParser {
 /// `ollm_chat_parser_free`.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
-/// `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+/// `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`, `OLLM_IO`, `OLLM_OUT_OF_MEMORY`. Since
+/// 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_chat_parser_new(
     model: *const OllmModel,
@@ -319,11 +318,7 @@ pub unsafe extern "C" fn ollm_chat_parser_push(
     guard(|| {
         // SAFETY: the text is as long as the caller says.
         let text = unsafe { cast::text("the text", text, length) }?;
-        let parser = PARSERS.get(parser)?;
-        let mut parsing = parser.turn()?;
-        let events = parsing.parser.push(text);
-        parsing.events.extend(events);
-        Ok(())
+        with_parser(parser, |parsing| parsing.events.extend(parsing.parser.push(text)))
     })
 }
 
@@ -332,13 +327,7 @@ pub unsafe extern "C" fn ollm_chat_parser_push(
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_chat_parser_finish(parser: *mut OllmChatParser) -> OllmStatus {
-    guard(|| {
-        let parser = PARSERS.get(parser)?;
-        let mut parsing = parser.turn()?;
-        let events = parsing.parser.finish();
-        parsing.events.extend(events);
-        Ok(())
-    })
+    guard(|| with_parser(parser, |parsing| parsing.events.extend(parsing.parser.finish())))
 }
 
 /// What a part of an answer is. Since 0.1.0.
@@ -409,11 +398,10 @@ pub unsafe extern "C" fn ollm_chat_parser_next(parser: *mut OllmChatParser, even
     guard(|| {
         // SAFETY: the struct is what the header asks for.
         let out = unsafe { OutStruct::new(event) }?;
-        let parser = PARSERS.get(parser)?;
-        let mut parsing = parser.turn()?;
-        parsing.shown = parsing.events.pop_front().map(EventTexts::new).unwrap_or_default();
-        out.set(&parsing.shown.event());
-        Ok(())
+        with_parser(parser, |parsing| {
+            parsing.shown = parsing.events.pop_front().map(EventTexts::new).unwrap_or_default();
+            out.set(&parsing.shown.event());
+        })
     })
 }
 

@@ -6,8 +6,10 @@
 //! allows; probabilities are those among all tokens. Tokens that the grammar forces are not
 //! computed: their log-probability is 0 and their latent -1, and they go through the network in one
 //! pass with the next token that is not forced. Where the grammar is complete, end tokens are
-//! allowed; where nothing else can follow, an end token comes. A text that a limit cuts is not
-//! complete: `OLLM_REASON_LIMIT` says so, and `ollm_session_is_complete`.
+//! allowed; where nothing else can follow, an end token comes (of a model without one a run ends
+//! there with `OLLM_REASON_END`, and a step is `OLLM_UNSUPPORTED`). A text that a limit cuts is not
+//! complete: `OLLM_REASON_LIMIT` says so, and `ollm_session_is_complete`. A grammar that becomes
+//! too complex on its way is `OLLM_UNSUPPORTED` too, of whatever chooses tokens.
 //!
 //! These functions are in every build. The small library has no grammars, and says
 //! `OLLM_UNSUPPORTED`: build it with the cargo feature `constraints`.
@@ -46,8 +48,9 @@ impl Named for OllmGrammar {
 #[repr(i32)]
 #[derive(Clone, Copy)]
 pub enum OllmGrammarKind {
-    /// JSON schema. A keyword that is not supported is an error that names it. Between tokens of
-    /// JSON there may be one space, or a line feed with up to 20 spaces or tabs.
+    /// JSON schema. A keyword that is not supported is an error that names it. The JSON is of one
+    /// line, with one space behind each `,` and `:` and no other white space, unless the schema
+    /// says otherwise under `x-guidance`.
     JsonSchema = 0,
     /// A regular expression without look-around, which all of the text matches.
     Regex = 1,
@@ -58,8 +61,9 @@ pub enum OllmGrammarKind {
 }
 
 /// Compiles a grammar of `length` bytes, in the notation `kind` (an `ollm_grammar_kind`), for the
-/// tokens of `model`. The first one on a model takes some 50 ms more. On success `*grammar` is a
-/// handle of one owner: free it with `ollm_grammar_free`. Sessions that keep to it keep it alive.
+/// tokens of `model`. It has at most 256 KiB, and 100 brackets in brackets (those in its texts
+/// count). The first one on a model takes some 50 ms more. On success `*grammar` is a handle of one
+/// owner: free it with `ollm_grammar_free`. Sessions that keep to it keep it alive.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT` also for a text that is no grammar, or asks for a
 /// feature that is not supported, which `ollm_last_error` names; `OLLM_INVALID_HANDLE`,
@@ -107,7 +111,7 @@ pub struct OllmConstraintOptions {
     /// `sizeof` of this struct.
     pub struct_size: usize,
     /// If it is not NULL, the text is free until it has this text, such as `</think>`: the grammar
-    /// begins behind it. A text without it may end anywhere.
+    /// begins behind it. A text without it may end anywhere. At most 4096 bytes.
     pub trigger: *const c_char,
     /// Bytes of `trigger`.
     pub trigger_length: usize,
@@ -122,6 +126,9 @@ versioned!(OllmConstraintOptions {
     trigger_length: usize,
     begun: usize,
 });
+
+/// Bytes of a trigger at most: each step compares its beginnings with the text.
+const MAX_TRIGGER: usize = 4096;
 
 /// Constrains what the session generates from here on; a NULL `grammar` leaves it free. Forks and
 /// branches that are made from now on are constrained as well, each at a place of its own. A rewind
@@ -143,6 +150,10 @@ pub unsafe extern "C" fn ollm_session_set_constraint(
         let options = unsafe { cast::options(options) }?;
         // SAFETY: the text is as long as the options say.
         let trigger = unsafe { cast::text("the trigger", options.trigger, options.trigger_length) }?;
+        if trigger.len() > MAX_TRIGGER {
+            let message = format!("a trigger of {} bytes is longer than {MAX_TRIGGER}", trigger.len());
+            return Err(CallFailure::argument(message));
+        }
         let grammar = if grammar.is_null() { None } else { Some(GRAMMARS.get(grammar)?) };
         with(session, |live| live.constrain(grammar.as_deref(), trigger, options.begun))
     })

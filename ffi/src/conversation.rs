@@ -15,7 +15,7 @@ use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::ptr;
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex};
 
 use ollm_runtime::Error;
 use ollm_runtime::chat::{Message, Variables};
@@ -32,7 +32,7 @@ use crate::model::OllmModel;
 use crate::session::{Live, OllmSession};
 use crate::status::{CallFailure, OllmStatus, Result};
 use crate::text::{OllmMessage, OllmText, read_message};
-use crate::turn::with;
+use crate::turn::{only, with};
 
 /// A conversation, whose answers come from a session. Since 0.1.0.
 pub struct OllmChat(Mutex<Talk>);
@@ -60,7 +60,7 @@ impl Named for OllmChat {
 pub struct OllmChatOptions {
     /// `sizeof` of this struct.
     pub struct_size: usize,
-    /// Variables of the chat template, as a JSON object: `tools` and others, as in
+    /// Variables of the chat template, as a JSON object: `tools`, `chat_template` and others, as in
     /// `ollm_chat_input`. NULL: none.
     pub variables_json: *const c_char,
     /// Bytes of `variables_json`.
@@ -71,7 +71,8 @@ pub struct OllmChatOptions {
     /// 1: what the model thinks has the limit `reasoning_budget`.
     pub limit_reasoning: i32,
     /// 1: the arguments of each tool call follow the JSON schema of the tool, from the text on that
-    /// opens calls in the model's form. Other text stays free.
+    /// opens calls in the model's form. Other text stays free; the session's own constraint does
+    /// not count in answers then.
     pub constrain_calls: i32,
     /// 1: a full context ends with `OLLM_CONTEXT_FULL` and `OLLM_REASON_CONTEXT`; 0: the model
     /// forgets the oldest turns.
@@ -146,22 +147,11 @@ impl Talk {
     }
 }
 
-impl OllmChat {
-    fn turn(&self) -> Result<MutexGuard<'_, Talk>> {
-        self.0.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => CallFailure::new(OllmStatus::Busy, "the chat is in use"),
-            TryLockError::Poisoned(_) => {
-                CallFailure::new(OllmStatus::Internal, "the chat met a bug before and can only be freed")
-            }
-        })
-    }
-}
-
 /// Runs `work` on a chat, if no other call is running on it.
 fn with_chat<R>(chat: *const OllmChat, work: impl FnOnce(&mut Talk) -> Result<R>) -> Result<R> {
     let chat = CHATS.get(chat)?;
-    let mut turn = chat.turn()?;
-    work(&mut turn)
+    let mut talk = only(&chat.0, OllmChat::NAME)?;
+    work(&mut talk)
 }
 
 /// A conversation without messages, whose answers come from `session`, by the chat template of its
@@ -169,10 +159,11 @@ fn with_chat<R>(chat: *const OllmChat, work: impl FnOnce(&mut Talk) -> Result<R>
 /// and after it is freed the chat has no answers any more. On success `*chat` is a handle of one
 /// owner: free it with `ollm_chat_free`.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT` (also for a reasoning budget where the template shows no
-/// thoughts, and for constrained calls without tools), `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
-/// `OLLM_BUSY`, `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`, `OLLM_OUT_OF_MEMORY`;
-/// `OLLM_UNSUPPORTED` for constrained calls in a build without grammars. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT` (also for a template that is none of the file's, for a
+/// reasoning budget where the template shows no thoughts, and for constrained calls without tools),
+/// `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_NO_TOKENIZER` (or no template),
+/// `OLLM_TEMPLATE`, `OLLM_OUT_OF_MEMORY`; `OLLM_UNSUPPORTED` for constrained calls in a build
+/// without grammars. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_chat_new(
     session: *mut OllmSession,
@@ -184,9 +175,11 @@ pub unsafe extern "C" fn ollm_chat_new(
         let ((options, constrained), out) = unsafe { (cast::options(options)?.to_runtime()?, Out::new("chat", chat)?) };
         let model = with(session, |live| Ok(Arc::clone(&live.model)))?;
         let tokenizer = Arc::clone(model.tokenizer()?);
-        let conversation = Conversation::of_model(&model.model, tokenizer, ConversationOptions::default())?;
+        let conversation = Conversation::of_model(&model.model, tokenizer, options)?;
         let mut talk = Talk { conversation, model, session: session.addr() };
-        talk.configure(options, constrained)?;
+        if constrained {
+            talk.constrain()?;
+        }
         out.set(CHATS.insert(OllmChat(Mutex::new(talk)))?);
         Ok(())
     })
@@ -243,8 +236,7 @@ pub unsafe extern "C" fn ollm_chat_add_json(chat: *mut OllmChat, json: *const c_
     guard(|| {
         // SAFETY: the text is as long as the caller says.
         let json = unsafe { cast::text("the messages", json, length) }?;
-        let is_one = json.trim_start().starts_with('{');
-        let messages = Message::list_from_json(&if is_one { format!("[{json}]") } else { json.to_owned() })?;
+        let messages = Message::one_or_list_from_json(json)?;
         with_chat(chat, |talk| {
             for message in messages {
                 talk.conversation.add(message);
@@ -348,7 +340,8 @@ versioned!(OllmAnswer {
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE` (also where the session was freed),
 /// `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_EMPTY` if there is nothing to answer, `OLLM_CANCELLED`,
 /// `OLLM_CONTEXT_FULL` if the system messages and the last turn alone do not fit, `OLLM_TEMPLATE`,
-/// `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the messages are as they
+/// `OLLM_IO` if there is no thread for the template, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`,
+/// `OLLM_MEMORY_LIMIT`, `OLLM_UNSUPPORTED` as `ollm_session_step`; then the messages are as they
 /// were. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_chat_answer(
@@ -502,7 +495,7 @@ pub unsafe extern "C" fn ollm_chat_truncate(chat: *mut OllmChat, count: usize) -
 
 /// Forgets all messages but the system messages at the beginning.
 ///
-/// Statuses: `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_chat_reset(chat: *mut OllmChat) -> OllmStatus {
     guard(|| {
@@ -533,13 +526,11 @@ pub unsafe extern "C" fn ollm_chat_save_file(chat: *mut OllmChat, path: *const c
 
 /// Restores chat and session from a file: under the same settings, sampling and selection, the next
 /// answer has the bits that it would have had in the saved chat. The template variables are those
-/// of the file; calls of tools stay constrained where the tools are the same.
+/// of the file; calls of tools stay constrained where tools and template are the same.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
-/// `OLLM_BAD_FILE` if it is damaged or no saved chat, `OLLM_UNSUPPORTED` for another version,
-/// `OLLM_MISMATCH` for another model or another type of KV cache, `OLLM_CONTEXT_FULL` if it is
-/// longer than the context, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then chat and session stay
-/// as they were. Since 0.1.0.
+/// Statuses: as `ollm_session_restore_file`; `OLLM_BAD_FILE` also if it is no saved chat,
+/// `OLLM_INVALID_ARGUMENT` also if its variables choose a template that the model does not have.
+/// Chat and session then stay as they were. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_chat_restore_file(chat: *mut OllmChat, path: *const c_char) -> OllmStatus {
     guard(|| {

@@ -27,10 +27,9 @@ pub enum OllmDraft {
 /// Sets what guesses the tokens to come. What it guesses goes through the network beside the last
 /// token, and is of use where the session chooses just that: the tokens are the same, bit for bit,
 /// and fewer passes are made (`ollm_session_statistics` tells how many). `draft` is of
-/// `ollm_draft`. How long drafts are follows
-/// from what they bring. Steps of this session alone draft; batches, branches and forks do not.
-/// `model` is the draft model of `OLLM_DRAFT_MODEL`, which the session keeps alive, and NULL
-/// otherwise; its memory is not under the session's limit.
+/// `ollm_draft`. How long drafts are follows from what they bring. Steps of this session alone
+/// draft; batches, branches and forks do not. `model` is the draft model of `OLLM_DRAFT_MODEL`,
+/// which the session keeps alive, and NULL otherwise; its memory is not under the session's limit.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_MISMATCH` for a
 /// model of another vocabulary, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.

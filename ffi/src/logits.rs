@@ -3,7 +3,7 @@
 
 use std::ffi::c_char;
 
-use ollm_runtime::session::Distribution;
+use ollm_runtime::session::{Distribution, Scored};
 
 use crate::boundary::guard;
 use crate::cast::{self, Out, OutArray};
@@ -90,8 +90,8 @@ pub unsafe extern "C" fn ollm_session_score(
             if live.session.tokens().is_empty() && !tokens.is_empty() {
                 scores.push(f32::NAN);
             }
-            live.session.score_next(tokens, live.selector.as_ref(), &mut |scored| scores.push(scored.logprob))?;
-            live.cut_text();
+            let sink = &mut |scored: Scored| scores.push(scored.logprob);
+            live.moving(|live| Ok(live.session.score_next(tokens, live.selector.as_ref(), sink)?))?;
             out.write(&scores)
         })
     })
@@ -142,8 +142,7 @@ pub unsafe extern "C" fn ollm_session_embed(
             if !out.fits(live.session.model().config().embedding_width())? {
                 return Ok(());
             }
-            live.cut_text();
-            out.write(&live.session.embed(tokens, pooling, normalized != 0)?)
+            out.write(&live.moving(|live| Ok(live.session.embed(tokens, pooling, normalized != 0)?))?)
         })
     })
 }
@@ -172,8 +171,7 @@ pub unsafe extern "C" fn ollm_session_rank(
         };
         out.set(with(session, |live| {
             let pair = live.model.tokenizer()?.pair(query, document)?;
-            live.cut_text();
-            Ok(live.session.rank(&pair)?)
+            live.moving(|live| Ok(live.session.rank(&pair)?))
         })?);
         Ok(())
     })

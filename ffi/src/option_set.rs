@@ -185,8 +185,7 @@ pub unsafe extern "C" fn ollm_session_encode(
             )
         };
         with(session, |live| {
-            live.cut_text();
-            let latents = live.session.encode_latents(tokens)?;
+            let latents = live.moving(|live| Ok(live.session.encode_latents(tokens)?))?;
             out.write_each(latents.iter().map(|latent| latent.map_or(-1, |latent| latent as i32)))
         })
     })

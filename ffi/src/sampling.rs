@@ -51,7 +51,8 @@ pub struct OllmLogitBias {
 
 /// Sees and changes the logits of a step, one for each token of the vocabulary, given the tokens so
 /// far; both arrays are gone when the callback returns. `-INFINITY` bans a token. If no token is
-/// left, or a logit is no number, the step fails. Since 0.1.0.
+/// left that may come, or a logit is no number, the step fails with `OLLM_INVALID_ARGUMENT`. Since
+/// 0.1.0.
 pub type OllmLogitsFn = Option<
     unsafe extern "C" fn(user: *mut c_void, logits: *mut f32, vocabulary: usize, tokens: *const u32, count: usize),
 >;

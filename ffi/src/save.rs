@@ -42,7 +42,8 @@ pub unsafe extern "C" fn ollm_session_save_file(session: *mut OllmSession, path:
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
 /// `OLLM_BAD_FILE` if it is damaged, `OLLM_UNSUPPORTED` for another version, `OLLM_MISMATCH` for
-/// another model or another type of KV cache, `OLLM_CONTEXT_FULL` if it is longer than the context,
+/// another model, other adapters, another type of KV cache, or a held latent that this session's
+/// plugin does not have; `OLLM_CONTEXT_FULL` if it is longer than the context,
 /// `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the session stays as it was. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_session_restore_file(session: *mut OllmSession, path: *const c_char) -> OllmStatus {
@@ -51,9 +52,7 @@ pub unsafe extern "C" fn ollm_session_restore_file(session: *mut OllmSession, pa
         let path = unsafe { cast::path(path) }?;
         with(session, |live| {
             let file = storage::open_file(&path).map_err(|source| Error::Io { path, source })?;
-            live.session.restore(&mut BufReader::new(file))?;
-            live.cut_text();
-            Ok(())
+            live.moving(|live| Ok(live.session.restore(&mut BufReader::new(file))?))
         })
     })
 }
@@ -66,8 +65,10 @@ pub unsafe extern "C" fn ollm_session_restore_file(session: *mut OllmSession, pa
 /// one folder. How many tokens came from it is in `*found`, which may be NULL. A session that is
 /// not empty is fed without the folder.
 ///
-/// Statuses: as `ollm_session_feed`, and `OLLM_IO` if the folder cannot be made or written.
-/// Damaged files, and those of other models, are not used. Since 0.1.0.
+/// Statuses: as `ollm_session_feed`; `OLLM_IO` if the folder cannot be made, and then the session
+/// stays as it was, or if the prompt cannot be put into it: then the tokens are in the session
+/// (`ollm_session_position` tells). Damaged files, and those of other models, are not used. Since
+/// 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_session_feed_cached(
     session: *mut OllmSession,
@@ -84,8 +85,7 @@ pub unsafe extern "C" fn ollm_session_feed_cached(
         with(session, |live| {
             let cache = PromptCache::open(&folder, limit);
             let cache = cache.map_err(|source| Error::Io { path: folder.clone(), source })?;
-            live.cut_text();
-            let found = cache.feed(&mut live.session, tokens)?;
+            let found = live.moving(|live| Ok(cache.feed(&mut live.session, tokens)?))?;
             if let Some(out) = out {
                 out.set(found);
             }
@@ -130,10 +130,6 @@ pub unsafe extern "C" fn ollm_session_restore(
     guard(|| {
         // SAFETY: the memory is as long as the caller says.
         let mut data = unsafe { cast::slice("the data", data.cast::<u8>(), length) }?;
-        with(session, |live| {
-            live.session.restore(&mut data)?;
-            live.cut_text();
-            Ok(())
-        })
+        with(session, |live| live.moving(|live| Ok(live.session.restore(&mut data)?)))
     })
 }

@@ -12,7 +12,7 @@ use ollm_runtime::cpu::{self, Workers};
 use ollm_runtime::ops::KvType;
 use ollm_runtime::plugin::Selector;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
-use ollm_runtime::session::{ContextShift, Session, SessionError, SessionOptions};
+use ollm_runtime::session::{ContextShift, Session, SessionOptions};
 use ollm_runtime::tokenizer::Detokenizer;
 
 use crate::boundary::guard;
@@ -323,15 +323,14 @@ pub unsafe extern "C" fn ollm_session_feed_watched(
         let tokens = unsafe { cast::slice("the tokens", tokens, count) }?;
         let progress = progress.ok_or_else(|| CallFailure::argument("the callback is NULL"))?;
         let mut watch = |left: usize| {
+            // What was pending before is computed first, and counts for nothing.
+            let share = (1.0 - left as f32 / tokens.len().max(1) as f32).max(0.0);
             // SAFETY: the callback and its argument go together, and the call that gave them has
             // not returned.
-            let ended = unsafe { progress(user, 1.0 - left as f32 / tokens.len().max(1) as f32) } != 0;
+            let ended = unsafe { progress(user, share) } != 0;
             if ended { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        with(session, |live| {
-            let outcome = live.session.feed_watched(tokens, &mut watch);
-            live.fed(outcome)
-        })
+        with(session, |live| live.moving(|live| Ok(live.session.feed_watched(tokens, &mut watch)?)))
     })
 }
 
@@ -358,16 +357,18 @@ pub unsafe extern "C" fn ollm_session_feed_text(
 
 impl Live {
     fn feed(&mut self, tokens: &[u32]) -> Result<()> {
-        let outcome = self.session.feed(tokens);
-        self.fed(outcome)
+        self.moving(|live| Ok(live.session.feed(tokens)?))
     }
 
-    /// A feed has ended so. Where tokens may have been taken, no character goes on behind them.
-    fn fed(&mut self, outcome: std::result::Result<(), SessionError>) -> Result<()> {
-        if matches!(outcome, Ok(()) | Err(SessionError::Cancelled)) {
+    /// Runs what adds given tokens, or takes tokens away: no character goes on behind these. Where
+    /// it fails and has changed nothing, one that was begun does.
+    pub(crate) fn moving<R>(&mut self, work: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
+        let before = self.session.position();
+        let outcome = work(self);
+        if outcome.is_ok() || self.session.position() != before {
             self.cut_text();
         }
-        Ok(outcome?)
+        outcome
     }
 }
 
@@ -458,11 +459,5 @@ pub unsafe extern "C" fn ollm_session_tokens(
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn ollm_session_rewind(session: *mut OllmSession, position: usize) -> OllmStatus {
-    guard(|| {
-        with(session, |live| {
-            live.session.rewind(position)?;
-            live.cut_text();
-            Ok(())
-        })
-    })
+    guard(|| with(session, |live| live.moving(|live| Ok(live.session.rewind(position)?))))
 }

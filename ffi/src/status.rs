@@ -34,8 +34,8 @@ pub enum OllmStatus {
     InvalidUtf8 = 3,
     /// A buffer is too small; the size that is needed was written.
     BufferTooSmall = 4,
-    /// The session, or the branches, are in use: by another thread, or by the call that called
-    /// back.
+    /// The session, branches, chat, parser or batch is in use: by another thread, or by the call
+    /// that called back.
     Busy = 5,
     /// The call was cancelled. The session is at its last complete position, and the next call
     /// continues from there.
@@ -46,11 +46,13 @@ pub enum OllmStatus {
     MemoryLimit = 8,
     /// The system could not read or write a file, or not start a thread.
     Io = 9,
-    /// The file is damaged, or is no GGUF file at all.
+    /// The file is damaged, or not of the kind that was asked for: a GGUF file, a saved session.
     BadFile = 10,
-    /// The file asks for something that this version does not do.
+    /// What is asked for is not in this version, this build, or this model; or a grammar cannot go
+    /// on.
     Unsupported = 11,
-    /// A plugin or a saved session belongs to another model, or branches to another text.
+    /// Two things do not belong together: what was made for another model (a plugin, adapters, a
+    /// grammar, a saved session), branches of another text.
     Mismatch = 12,
     /// There is no plugin, and the call needs one.
     NoPlugin = 13,
@@ -58,13 +60,13 @@ pub enum OllmStatus {
     NoTokenizer = 14,
     /// The chat template refused the conversation, or failed.
     Template = 15,
-    /// The context has no room for this. The session stays as it was.
+    /// The context has no room for this, or for more.
     ContextFull = 16,
     /// There is nothing to continue: no token was fed yet.
     Empty = 17,
     /// The weights give no numbers: the file may be damaged.
     NotFinite = 18,
-    /// A bug in the library; the session that it happened in can only be freed.
+    /// A bug in the library; the object that it happened in can only be freed.
     Internal = 19,
 }
 
@@ -310,13 +312,13 @@ pub(crate) fn of_session(error: &SessionError) -> OllmStatus {
 }
 
 fn of_snapshot(error: &SnapshotError) -> OllmStatus {
-    use SnapshotError::{OtherKvType, OtherModel, Read, TooLong, UnsupportedVersion, Write};
+    use SnapshotError::{OtherKvType, OtherModel, OtherPlugin, Read, TooLong, UnsupportedVersion, Write};
     match error {
         // A save that ends too early is damaged, wherever it comes from.
         Read(source) if source.kind() == std::io::ErrorKind::UnexpectedEof => OllmStatus::BadFile,
         Write(source) | Read(source) => of_io(source),
         UnsupportedVersion { .. } => OllmStatus::Unsupported,
-        OtherModel { .. } | OtherKvType { .. } => OllmStatus::Mismatch,
+        OtherModel { .. } | OtherKvType { .. } | OtherPlugin { .. } => OllmStatus::Mismatch,
         TooLong { .. } => OllmStatus::ContextFull,
         _ => OllmStatus::BadFile,
     }

@@ -1,5 +1,5 @@
-//! Tokenizer and chat template: text to tokens and back, conversations to text. All functions take
-//! a model, which any number of threads share.
+//! Tokenizer: text to tokens and back. All functions take a model, which any number of threads
+//! share.
 
 use std::ffi::c_char;
 
@@ -200,25 +200,22 @@ pub unsafe extern "C" fn ollm_special_token(model: *const OllmModel, special: i3
     guard(|| {
         // SAFETY: the output is where the caller says.
         let out = unsafe { Out::new("token", token) }?;
-        let model = OllmModel::table().get(model)?;
-        model.tokenizer()?;
-        let keys = ["bos", "eos", "eot", "eom", "unknown", "padding", "separator"];
-        let name = usize::try_from(special).ok().and_then(|special| keys.get(special));
+        // As transformers calls them.
+        let names = ["bos_token", "eos_token", "eot_token", "eom_token", "unk_token", "pad_token", "sep_token"];
+        let name = usize::try_from(special).ok().and_then(|special| names.get(special));
         let name = name.ok_or_else(|| CallFailure::argument(format!("{special} is no special token")))?;
-        let id = model.model.gguf().metadata().opt_u32(&format!("tokenizer.ggml.{name}_token_id"));
-        out.set(id.ok().flatten().unwrap_or(OLLM_NO_TOKEN));
+        let model = OllmModel::table().get(model)?;
+        out.set(model.tokenizer()?.special(name).unwrap_or(OLLM_NO_TOKEN));
         Ok(())
     })
 }
 
-/// The text of a conversation, by the chat template of the model's file. With `answer` other than 0
-/// it ends where the model's answer begins. It is for reading: to feed a conversation, make tokens
-/// with `ollm_chat_tokens`, since `ollm_tokenize` cannot tell the template's control tokens from
-/// those that a user wrote.
+/// The text of a conversation, by the chat template of the model's file: `ollm_chat_render` where
+/// there are roles and contents alone. With `answer` other than 0 it ends where the model's answer
+/// begins. It is for reading: to feed a conversation, make tokens with `ollm_chat_tokens`, since
+/// `ollm_tokenize` cannot tell the template's control tokens from those that a user wrote.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
-/// `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`,
-/// `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+/// Any thread. Statuses: as `ollm_chat_render`. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_chat_text(
     model: *const OllmModel,

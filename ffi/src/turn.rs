@@ -59,13 +59,7 @@ impl<T> Turns<T> {
     }
 
     fn turn(&self, name: &str) -> Result<Turn<'_, T>> {
-        let live = self.live.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => CallFailure::new(OllmStatus::Busy, format!("the {name} is in use")),
-            TryLockError::Poisoned(_) => {
-                let message = format!("the {name} met a bug before and can only be freed");
-                CallFailure::new(OllmStatus::Internal, message)
-            }
-        })?;
+        let live = only(&self.live, name)?;
         self.owner.store(this_thread(), Ordering::Relaxed);
         Ok(Turn { owner: &self.owner, live })
     }
@@ -95,6 +89,16 @@ impl<T> Turns<T> {
             drop(self.live.lock().unwrap_or_else(PoisonError::into_inner).take());
         }
     }
+}
+
+/// What is behind the mutex, if no other call uses it and none has met a bug in it.
+pub(crate) fn only<'m, T>(mutex: &'m Mutex<T>, name: &str) -> Result<MutexGuard<'m, T>> {
+    mutex.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => CallFailure::new(OllmStatus::Busy, format!("the {name} is in use")),
+        TryLockError::Poisoned(_) => {
+            CallFailure::new(OllmStatus::Internal, format!("the {name} met a bug before and can only be freed"))
+        }
+    })
 }
 
 /// Runs `work` on the object of `handle`, if no other call is running on it.

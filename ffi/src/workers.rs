@@ -26,13 +26,13 @@ impl Named for OllmWorker {
 }
 
 /// Has one of the application's threads call `ollm_worker_run(worker)`, now or later, and does not
-/// wait for it; any other result than 0 makes `ollm_session_new` fail. It is called inside
-/// `ollm_session_new`, for each worker. Since 0.1.0.
+/// wait for it. It is called inside `ollm_session_new` or `ollm_thread_pool_new`, for each worker;
+/// any other result than 0 makes these fail with `OLLM_IO`. Since 0.1.0.
 pub type OllmStartFn = Option<unsafe extern "C" fn(user: *mut c_void, worker: *mut OllmWorker) -> i32>;
 
-/// Runs a worker of a session: it works until the session and its forks are freed, and then
-/// returns. The session does not wait for a worker that was never run. The worker's handle is dead
-/// when the session is freed: then this function returns `OLLM_INVALID_HANDLE` at once.
+/// Runs a worker of a session or of a pool: it works until these are freed, with all forks and
+/// branches, and all sessions of the pool, and then returns. Nobody waits for a worker that was
+/// never run. Its handle is dead by then: this function returns `OLLM_INVALID_HANDLE` at once.
 ///
 /// The thread is the worker's until then. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`;
 /// `OLLM_BUSY` inside a callback. Since 0.1.0.

@@ -1,7 +1,12 @@
 //! JSON schemas, as the engine is to read them: without annotations that it does not know, and with
 //! formats as they are meant.
 
+#[cfg(feature = "constraints")]
+use serde_json::Number;
 use serde_json::{Map, Value, json};
+
+#[cfg(feature = "constraints")]
+use crate::json::json_from_str;
 
 /// Formats that the engine knows. All others are annotations, as the specification has it.
 const FORMATS: [&str; 10] =
@@ -54,11 +59,12 @@ const NAMED_SCHEMAS: [&str; 4] = ["properties", "patternProperties", "$defs", "d
 /// What is wrong with the JSON.
 #[cfg(feature = "constraints")]
 pub(crate) fn read(text: &str) -> Result<Value, String> {
-    let mut schema: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let mut schema = json_from_str(text)?;
     if schema == Value::Bool(true) {
         schema = json!({});
     }
     normalize(&mut schema);
+    check_numbers(&schema)?;
     if let Some(keywords) = schema.as_object_mut() {
         let options = keywords.entry("x-guidance").or_insert_with(|| json!({}));
         let says = |options: &Map<String, Value>| WHITESPACE.iter().any(|option| options.contains_key(*option));
@@ -69,8 +75,8 @@ pub(crate) fn read(text: &str) -> Result<Value, String> {
     Ok(schema)
 }
 
-/// Replaces formats by patterns and leaves out what demands nothing, in the schema and in those
-/// inside of it.
+/// Replaces formats by patterns, narrows bounds to 64 bits and leaves out what demands nothing, in
+/// the schema and in those inside of it.
 pub(crate) fn normalize(schema: &mut Value) {
     match schema {
         Value::Array(schemas) => schemas.iter_mut().for_each(normalize),
@@ -85,6 +91,7 @@ pub(crate) fn normalize(schema: &mut Value) {
                 }
             }
             tighten_format(keywords);
+            narrow_bounds(keywords);
             let idle: Vec<String> =
                 keywords.keys().filter(|keyword| demands_nothing(keyword, keywords)).cloned().collect();
             for keyword in &idle {
@@ -110,6 +117,72 @@ fn demands_nothing(keyword: &str, keywords: &Map<String, Value>) -> bool {
         "then" | "else" => !has("if"),
         "$dynamicAnchor" | "$recursiveAnchor" => true,
         _ => false,
+    }
+}
+
+/// The engine computes with doubles and has integers of 64 bits, of which it cannot negate the
+/// lowest: this is the double above it.
+const LOWEST: i64 = i64::MIN + 1024;
+
+/// Digits of a `multipleOf` at most, zeros at its ends apart: the engine has a state for each
+/// remainder.
+#[cfg(feature = "constraints")]
+const MAX_DIGITS: usize = 5;
+
+/// Bounds beyond the integers of the engine become these.
+fn narrow_bounds(keywords: &mut Map<String, Value>) {
+    for (keyword, last) in
+        [("minimum", LOWEST), ("exclusiveMinimum", LOWEST), ("maximum", i64::MAX), ("exclusiveMaximum", i64::MAX)]
+    {
+        let Some(bound) = keywords.get_mut(keyword) else { continue };
+        let is_beyond = |number: f64| if last < 0 { number < last as f64 } else { number >= last as f64 };
+        if bound.as_f64().is_some_and(is_beyond) {
+            *bound = last.into();
+        }
+    }
+}
+
+/// Refuses numbers that the engine would change or not bear, in a schema and in those inside of it.
+#[cfg(feature = "constraints")]
+fn check_numbers(schema: &Value) -> Result<(), String> {
+    for keyword in ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "const", "enum"] {
+        if let Some(number) = schema.get(keyword).and_then(changed_number) {
+            return Err(format!("{number} is no exact double, or below all integers of 64 bits: write it as a string"));
+        }
+    }
+    for keyword in ["minimum", "exclusiveMinimum"] {
+        if let Some(least) = schema.get(keyword).filter(|least| least.as_f64() >= Some(i64::MAX as f64)) {
+            return Err(format!("{least} is above all integers of 64 bits"));
+        }
+    }
+    if let Some(Value::Number(multiple)) = schema.get("multipleOf") {
+        let text = multiple.to_string();
+        let digits: String = text.split('e').take(1).flat_map(str::chars).filter(char::is_ascii_digit).collect();
+        if digits.trim_matches('0').len() > MAX_DIGITS {
+            return Err(format!("{multiple} has more than {MAX_DIGITS} digits, which is not supported"));
+        }
+    }
+    parts(schema).into_iter().try_for_each(|(_, part)| check_numbers(part))
+}
+
+/// A number in a value that the engine would change.
+#[cfg(feature = "constraints")]
+fn changed_number(value: &Value) -> Option<&Number> {
+    match value {
+        Value::Number(number) => is_changed(number).then_some(number),
+        Value::Array(items) => items.iter().find_map(changed_number),
+        Value::Object(fields) => fields.values().find_map(changed_number),
+        _ => None,
+    }
+}
+
+#[cfg(feature = "constraints")]
+fn is_changed(number: &Number) -> bool {
+    let double = number.as_f64().unwrap_or(f64::NAN);
+    match number.as_i64() {
+        // What a cast rounds up to more than the highest is that again.
+        Some(integer) => integer < LOWEST || double as i64 != integer,
+        None => double < LOWEST as f64 || number.is_u64() && double.to_string() != number.to_string(),
     }
 }
 
@@ -174,6 +247,43 @@ mod tests {
         let all = schema.clone();
         normalize(&mut schema);
         assert_eq!(schema, all);
+    }
+
+    #[cfg(feature = "constraints")]
+    #[test]
+    fn numbers_are_those_of_the_engine_or_refused() {
+        let bounds =
+            json!({ "minimum": i64::MIN, "exclusiveMinimum": -1e300, "maximum": u64::MAX, "exclusiveMaximum": 1e19 });
+        let narrow =
+            json!({ "minimum": LOWEST, "exclusiveMinimum": LOWEST, "maximum": i64::MAX, "exclusiveMaximum": i64::MAX });
+        let schema = read(&json!({ "items": bounds }).to_string()).unwrap();
+        assert_eq!(schema["items"], narrow);
+        let kept = json!({ "minimum": -5, "maximum": 2.5, "exclusiveMinimum": true });
+        assert_eq!(read(&json!({ "anyOf": [kept] }).to_string()).unwrap()["anyOf"][0], kept);
+        for refused in [
+            json!({ "const": 9_007_199_254_740_993_i64 }),
+            json!({ "const": i64::MIN }),
+            json!({ "enum": [1, [{ "a": -1e19 }]] }),
+            json!({ "enum": [12_345_678_901_234_567_890_u64] }),
+            json!({ "minimum": 9_007_199_254_740_993_i64 }),
+            json!({ "maximum": -1e19 }),
+            json!({ "minimum": 1e19, "maximum": u64::MAX }),
+            json!({ "multipleOf": 1_000_003 }),
+            json!({ "multipleOf": 1.000_003 }),
+        ] {
+            assert!(read(&json!({ "properties": { "x": refused } }).to_string()).is_err(), "{refused}");
+        }
+        assert!(read(r#"{"const": 18446744073709551616}"#).unwrap_err().contains("more than 64 bits"));
+        for taken in [
+            json!({ "const": 9_007_199_254_740_992_i64 }),
+            json!({ "const": i64::MAX }),
+            json!({ "enum": [-0.0, 0.1, 1e300, 1e-7, 10_000_000_000_000_000_000_u64] }),
+            json!({ "multipleOf": 1e6 }),
+            json!({ "multipleOf": 1e-8 }),
+            json!({ "multipleOf": 99_999 }),
+        ] {
+            assert!(read(&taken.to_string()).is_ok(), "{taken}");
+        }
     }
 
     #[cfg(feature = "constraints")]

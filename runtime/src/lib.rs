@@ -51,6 +51,8 @@ pub mod error;
 pub mod generate;
 pub mod gguf;
 #[cfg(any(feature = "constraints", feature = "chat-template"))]
+mod json;
+#[cfg(any(feature = "constraints", feature = "chat-template"))]
 mod json_schema;
 pub mod logits;
 pub mod memory;

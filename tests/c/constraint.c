@@ -112,7 +112,7 @@ static void a_constraint_begins_where_it_is_told(void) {
     ollm_constraint_options options = ollm_constraint_options_init();
     uint32_t tokens[8];
     size_t count = 0;
-    char text[256];
+    char text[4097] = {0};
     OK(ollm_tokenize(model, "ye", 2, 0, tokens, COUNT(tokens), &count));
     OK(ollm_session_feed(session, tokens, count));
     options.begun = count;
@@ -123,6 +123,11 @@ static void a_constraint_begins_where_it_is_told(void) {
     options.begun = 7;
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_constraint(session, grammar, &options));
     options.begun = 1000;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_constraint(session, grammar, &options));
+    /* A trigger that no text would have. */
+    options.trigger = text;
+    options.trigger_length = 4097;
+    options.begun = 0;
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_constraint(session, grammar, &options));
     /* Behind a trigger, which is begun here. */
     OK(ollm_session_feed(session, tokens, count));

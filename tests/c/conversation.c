@@ -103,11 +103,39 @@ static void turns_come_and_go(void) {
     OK(ollm_chat_add_json(chat, "{\"role\": \"user\", \"content\": \"a\"}", 32));
     OK(ollm_chat_add_json(chat, "[{\"role\": \"tool\", \"name\": \"f\", \"content\": \"2\"}]", 47));
     CHECK(count_of(chat) == 3 && strstr(message_of(chat, 2), "\"name\":\"f\"") != NULL);
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_chat_add_json(chat, "{\"role\": \"a\"}, {\"role\": \"b\"}", 28));
+    CHECK(count_of(chat) == 3);
     OK(ollm_chat_reset(chat));
     OK(ollm_chat_set_system(chat, NULL, 0));
     CHECK(count_of(chat) == 0);
     OK(ollm_chat_free(&chat));
     CHECK(chat == NULL);
+}
+
+/* The variable that chooses another template does so in chats, as it does for tokens. */
+static void a_variable_chooses_the_template(void) {
+    static const char variables[] = "{\"chat_template\": \"{% for m in messages %}<{{ m.content }}>{% endfor %}\"}";
+    ollm_chat *chat = new_chat(variables);
+    ollm_chat_input input = ollm_chat_input_init();
+    ollm_message message = {"user", 4, "Hello!", 6};
+    ollm_answer answer = ollm_answer_init();
+    size_t count = 0;
+    input.messages = &message;
+    input.message_count = 1;
+    input.variables_json = variables;
+    input.variables_json_length = sizeof variables - 1;
+    OK(ollm_chat_tokens(model, &input, NULL, 0, &count));
+    OK(ollm_chat_add(chat, &message));
+    answer = answer_of(chat, 2);
+    CHECK(answer.prompt_tokens == count);
+    OK(ollm_chat_truncate(chat, 1));
+    OK(ollm_chat_set_options(chat, NULL));
+    input.variables_json = NULL;
+    input.variables_json_length = 0;
+    OK(ollm_chat_tokens(model, &input, NULL, 0, &count));
+    answer = answer_of(chat, 2);
+    CHECK(answer.prompt_tokens == count);
+    OK(ollm_chat_free(&chat));
 }
 
 static void the_oldest_turns_are_forgotten(void) {
@@ -267,6 +295,7 @@ int main(int argc, char **argv) {
     sampling.seed = 4;
     OK(ollm_session_set_sampling(session, &sampling));
     turns_come_and_go();
+    a_variable_chooses_the_template();
     the_oldest_turns_are_forgotten();
     what_is_saved_goes_on(argv[2]);
     misuse_is_a_status();

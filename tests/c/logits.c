@@ -89,6 +89,53 @@ static void scores_are_those_of_the_steps(void) {
     OK(ollm_session_free(&session));
 }
 
+static uint32_t cancel(void *session, const float *hidden, size_t size, const float *policy, size_t options) {
+    (void)hidden, (void)size, (void)policy, (void)options;
+    OK(ollm_session_cancel(session));
+    return 0;
+}
+
+/* A step that gives this token and no other. */
+static ollm_token step_to(ollm_session *session, uint32_t id) {
+    ollm_sampling sampling = ollm_sampling_init();
+    ollm_token token = ollm_token_init();
+    ollm_logit_bias bias;
+    bias.token = id, bias.bias = 1e6f;
+    sampling.biases = &bias;
+    sampling.bias_count = 1;
+    OK(ollm_session_set_sampling(session, &sampling));
+    OK(ollm_session_step(session, &token));
+    CHECK(token.id == id);
+    return token;
+}
+
+/* Half a character does not go on behind tokens that were scored, also where that was cancelled. */
+static void a_score_ends_the_text_before_it(void) {
+    ollm_session *session = new_session(model, plugin, 256);
+    ollm_selection selection = ollm_selection_init();
+    ollm_token token;
+    uint32_t halves[2], tokens[130] = {1};
+    float scored[COUNT(tokens)];
+    size_t count = 0;
+    OK(ollm_tokenize(model, "\xc3\xa9", 2, 0, halves, COUNT(halves), &count));
+    CHECK(count == 2);
+    CHECK(step_to(session, halves[0]).text_length == 0);
+    token = step_to(session, halves[1]);
+    CHECK(token.text_length == 2 && memcmp(token.text, "\xc3\xa9", 2) == 0);
+    OK(ollm_session_rewind(session, COUNT(PROMPT)));
+    CHECK(step_to(session, halves[0]).text_length == 0);
+    selection.mode = OLLM_SELECT_CALLBACK;
+    selection.choose = cancel;
+    selection.user = session;
+    OK(ollm_session_set_selection(session, &selection));
+    GIVES(OLLM_CANCELLED, ollm_session_score(session, tokens, COUNT(tokens), scored, COUNT(scored), &count));
+    CHECK(position(session) > COUNT(PROMPT) + 1 && position(session) < COUNT(PROMPT) + 1 + COUNT(tokens));
+    OK(ollm_session_set_selection(session, NULL));
+    token = step_to(session, halves[1]);
+    CHECK(token.text_length != 2 || memcmp(token.text, "\xc3\xa9", 2) != 0);
+    OK(ollm_session_free(&session));
+}
+
 static void an_embedding_is_the_pooled_hidden_state(void) {
     ollm_session *session = fresh();
     float last[256], hidden[256], mean[256], first[256];
@@ -288,6 +335,7 @@ int main(int argc, char **argv) {
     plugin = load_plugin(model, argv[2]);
     logits_are_those_that_a_step_chooses_from();
     scores_are_those_of_the_steps();
+    a_score_ends_the_text_before_it();
     an_embedding_is_the_pooled_hidden_state();
     an_application_changes_logits();
     an_order_of_filters_is_checked();

@@ -115,6 +115,7 @@ static void null_is_a_status(void) {
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_feed_cached(session, NULL, 1, "folder", 1, &n));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_feed_cached(session, &id, 1, NULL, 1, &n));
     GIVES(OLLM_IO, ollm_session_feed_cached(session, &id, 1, "/dev/null/folder", 1, &n));
+    GIVES(OLLM_IO, ollm_session_feed_cached(session, &id, 1, "", 1, &n));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_batch_new(NULL));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_batch_step(NULL, &session, 1, &token_place, &outcome));
     OK(ollm_batch_new(&batch));

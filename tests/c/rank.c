@@ -11,7 +11,10 @@ int main(int argc, char **argv) {
     ollm_session *session = NULL;
     ollm_session_options options = ollm_session_options_init();
     float score = 0, again = 0, other = 0;
-    size_t position = 1;
+    size_t position = 1, length = 0;
+    static const char key[] = "tokenizer.ggml.seperator_token_id";
+    uint32_t separator = OLLM_NO_TOKEN;
+    char text[16];
     CHECK(argc == 3);
     model = load_model(argv[1]);
     options.context = 64;
@@ -23,6 +26,10 @@ int main(int argc, char **argv) {
     CHECK(score == again && score != other);
     OK(ollm_session_position(session, &position));
     CHECK(position == 0);
+    /* GGUF spells the key so. */
+    OK(ollm_model_metadata(model, key, sizeof key - 1, text, sizeof text, &length));
+    OK(ollm_special_token(model, OLLM_SPECIAL_SEPARATOR, &separator));
+    CHECK(separator == (uint32_t)atoi(text));
     OK(ollm_session_free(&session));
     OK(ollm_model_release(&model));
     return 0;

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use ollm_runtime::branches::{BranchEnd, BranchOptions, Branches, Expansion, SuggestOptions, Until, suggest};
+use ollm_runtime::chat::{ChatTemplate, Reasoning, Variables};
 use ollm_runtime::constraint::{Allowed, Constraint, ConstraintError, Grammar, GrammarCompiler, GrammarKind};
 use ollm_runtime::generate::{GenerateOptions, Generated, Reason, ReasoningBudget, Token, generate};
 use ollm_runtime::gguf::TensorType;
@@ -324,18 +325,16 @@ fn a_constraint_waits_for_its_trigger() {
 }
 
 /// The end of a thought that a budget writes is the model's own to the trigger, and to a held
-/// latent; without a trigger it comes before the text that the grammar begins.
+/// latent, and its white space is left out where the grammar has begun; without a trigger it comes
+/// before the text that the grammar begins.
 #[test]
 fn a_budget_for_thoughts_ends_before_the_grammar() {
     let fixture = Fixture::new();
     let grammar = fixture.grammar(GrammarKind::Regex, "[0-9]{3}!");
-    let budget = ReasoningBudget {
-        tokens: 4,
-        open: "<think>".to_owned(),
-        close: "</think>".to_owned(),
-        end: fixture.tokenizer.encode("</think>", true).unwrap(),
-        in_reasoning: true,
-    };
+    let marks = Reasoning::new("<think>", "</think>", "\n</think>\n\n");
+    let prompt = ChatTemplate::new("<think>").unwrap().render(&[], &Variables::new(), true, &fixture.tokenizer);
+    let budget = ReasoningBudget::new(4, marks, &prompt.unwrap(), &fixture.tokenizer).unwrap();
+    assert!(budget.in_reasoning);
     for triggered in [true, false] {
         let constraint = if triggered { Constraint::after(&grammar, "</think>") } else { Constraint::new(&grammar) };
         let selector = fixture.selector(Hold::All);
@@ -351,6 +350,7 @@ fn a_budget_for_thoughts_ends_before_the_grammar() {
         let done = generate(&mut session, &fixture.tokenizer, Some(&selector), &mut sampler, &options, each).unwrap();
         let (_, said) = done.text.split_once("</think>").unwrap();
         assert_eq!(done.reason, Reason::End, "{}", done.text);
+        let said = if triggered { said } else { said.strip_prefix("\n\n").unwrap() };
         assert!(said.len() == 4 && said.ends_with('!') && said[..3].bytes().all(|b| b.is_ascii_digit()), "{said}");
         assert!(!triggered || latents.iter().all(|latent| *latent == latents[0]), "{latents:?}");
     }

@@ -17,7 +17,7 @@ use ollm_runtime::random::Random;
 use ollm_runtime::sampler::{LogitsEdit, Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionError, SessionOptions, SnapshotError};
 use ollm_runtime::tokenizer::Tokenizer;
-use ollm_tests::{golden, smollm2};
+use ollm_tests::{edited, golden, smollm2};
 use serde_json::{Value, json};
 
 /// Thoughts are shown of the last answer alone; a role that it does not know is refused.
@@ -534,6 +534,55 @@ fn thoughts_have_a_budget() {
     let plain = ChatTemplate::new("x").unwrap();
     let refused = Conversation::new(plain, Arc::clone(&fixture.tokenizer), options);
     assert!(matches!(refused, Err(ConversationError::NoReasoning)));
+}
+
+/// The variable `chat_template` chooses a template of the model's file, or another one: at first,
+/// later, and from a saved conversation.
+#[test]
+fn a_variable_chooses_the_template() {
+    let named = |text: &str| Some(text.into());
+    let templates = [
+        ("tokenizer.chat_template", named("{% for m in messages %}[{{ m.content }}]{% endfor %}")),
+        (
+            "tokenizer.chat_template.loud",
+            named("{% for m in messages %}!{{ m.content }}!{% endfor %}<think>{{ '</think>' }}"),
+        ),
+    ];
+    let model = Arc::new(Model::from_storage(edited("llama", &templates).into()).unwrap());
+    let tokenizer = Arc::new(Tokenizer::from_metadata(model.gguf().metadata()).unwrap());
+    let fixture = Fixture { model, tokenizer };
+    let choosing = |template: Option<&str>, reasoning_budget| {
+        let variables = Variables::new().with("chat_template", json!(template)).unwrap();
+        ConversationOptions { variables, reasoning_budget, ..ConversationOptions::default() }
+    };
+    let open = |options| Conversation::of_model(&fixture.model, Arc::clone(&fixture.tokenizer), options);
+    let prompt = |talk: &Conversation| talk.prompt().unwrap().text().to_owned();
+    let mut talk = open(choosing(Some("loud"), Some(3))).unwrap();
+    talk.add(user("a"));
+    assert_eq!(prompt(&talk), "!a!<think></think>");
+    let mut session = fixture.session(256);
+    session.feed(&[1]).unwrap();
+    let mut saved = Vec::new();
+    talk.save(&session, &mut saved).unwrap();
+    // A budget for thoughts needs a template that shows some.
+    assert!(matches!(talk.set_options(choosing(None, Some(3))), Err(ConversationError::NoReasoning)));
+    assert!(matches!(talk.set_options(choosing(Some("none"), None)), Err(ConversationError::Chat(_))));
+    assert_eq!(prompt(&talk), "!a!<think></think>");
+    talk.set_options(choosing(Some("{{ messages[0].content }}?"), None)).unwrap();
+    assert_eq!(prompt(&talk), "a?");
+    talk.set_options(ConversationOptions::default()).unwrap();
+    assert_eq!(prompt(&talk), "[a]");
+    talk.restore(&mut session, &mut &saved[..]).unwrap();
+    assert_eq!(prompt(&talk), "!a!<think></think>");
+    assert!(matches!(open(choosing(Some("none"), None)), Err(ConversationError::Chat(_))));
+
+    // A file whose choice the model does not know changes neither conversation nor session.
+    let plain = Fixture::new(&golden("tiny/llama.gguf"));
+    let template = Some("[{{ messages[0].content }}]");
+    let mut other = Conversation::of_model(&plain.model, plain.tokenizer, choosing(template, None)).unwrap();
+    session.feed(&[2]).unwrap();
+    assert!(matches!(other.restore(&mut session, &mut &saved[..]), Err(ConversationError::Chat(_))));
+    assert_eq!((session.tokens(), other.messages().len()), (&[1, 2][..], 0));
 }
 
 #[test]

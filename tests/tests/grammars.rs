@@ -148,6 +148,8 @@ fn gbnf_with_tokens() {
     assert!(!takes(&Constraint::new(&compiled), &[end]));
     let error = judge.compiler.compile(GrammarKind::Gbnf, &format!("root ::= <[{end}]>")).unwrap_err().to_string();
     assert!(error.contains("ends the text"), "{error}");
+    let error = judge.compiler.compile(GrammarKind::Gbnf, "root ::= \"a\" <[99999999]>").unwrap_err().to_string();
+    assert!(error.ends_with("Token range end too large: 99999999"), "{error}");
     let error = judge.compiler.compile(GrammarKind::Gbnf, "root ::= <no-such-token>").unwrap_err().to_string();
     assert!(error.contains("line 1, column 10: <no-such-token> is no token of the model"), "{error}");
 }
@@ -188,4 +190,15 @@ fn json_schemas() {
         &["[]", "[[], [[]]]"],
         &["[1]", "["],
     );
+    check(
+        r#"{"type": "integer", "minimum": -9223372036854775808, "maximum": 9223372036854775807}"#,
+        &["0", "-9007199254740993", "9223372036854775807"],
+        &["9223372036854775808", "-9223372036854775809"],
+    );
+    // The engine would run out of stack, or write another number.
+    for number in ["-9223372036854775808", "-1e19", "9007199254740993"] {
+        let schema = format!("{{\"properties\": {{\"x\": {{\"const\": {number}}}}}}}");
+        let error = judge.compiler.compile(GrammarKind::JsonSchema, &schema).unwrap_err().to_string();
+        assert!(error.contains(&format!("`const` at #/properties/x: {number} is no exact double")), "{error}");
+    }
 }

@@ -139,5 +139,5 @@ fn the_folder_keeps_its_limit_and_the_oldest_goes_first() {
     assert_eq!([feed(0), feed(2), feed(1)], [99, 99, 0]);
     let small = PromptCache::open(&folder, size - 1).unwrap();
     assert_eq!(small.feed(&mut session(&model), &prompts[3]).unwrap(), 0);
-    assert!(PromptCache::open(Path::new("/dev/null/folder"), 1).is_err());
+    assert!(["/dev/null/folder", ""].iter().all(|folder| PromptCache::open(Path::new(folder), 1).is_err()));
 }

@@ -250,7 +250,7 @@ fn numbers_that_make_no_sense_are_refused_even_when_signed() {
     assert!(matches!(with(24, u32::MAX, true), SnapshotError::TooLong { .. }));
     assert!(matches!(with(28, 20, true), SnapshotError::Invalid { .. }));
     // A latent is held, and there is no plugin.
-    assert!(matches!(with(40, 3, true), SnapshotError::Session(SessionError::NoPlugin)));
+    assert!(matches!(with(40, 3, true), SnapshotError::OtherPlugin { latent: 3, options: 0 }));
     assert!(matches!(with(52, 320, true), SnapshotError::Invalid { .. }));
     assert!(matches!(with(52, 5, false), SnapshotError::Checksum));
     // Any keys and values are numbers, if not good ones.

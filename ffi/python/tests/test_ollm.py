@@ -233,9 +233,10 @@ class Sessions(Test):
         session = self.session(context=16)
         room = 16 - session.position
         with self.fails(ollm.Status.CONTEXT_FULL):
-            for count, token in enumerate(session.generate(), 1):
+            for count, token in enumerate(generation := session.generate(), 1):
                 pass
         self.assertGreaterEqual(count, room)
+        self.assertEqual((generation.reason, list(generation)), (ollm.Reason.CONTEXT, []))
         session = self.session(context=16, context_shift=True)
         self.assertEqual(len(list(session.generate(40))), 40)
 
@@ -506,12 +507,20 @@ class Options(Test):
             branches.vote(ollm.Tally(answer=boom))
         with self.fails(ollm.Status.INVALID_ARGUMENT):
             branches.vote(ollm.Tally("no rule"))
+        with self.assertRaises(Boom):
+            branches.vote(ollm.Tally(score_of=boom))
+        with self.assertRaises(TypeError):
+            branches.vote(ollm.Tally(score_of=lambda branch: "much"))
         session.adopt(branches, found.branch)
         self.assertEqual(session.tokens()[-len(branches[found.branch].tokens) :], branches[found.branch].tokens)
 
         branches = self.session(plugin=True).branches(limit=4, selection=ollm.Selection(choose=lambda *_: 1))
         branches.expand(0, ollm.Expansion(ollm.Expand.TOKENS, 3))
         self.assertEqual(branches.step(), 3)
+        # Whichever is the best: all have one answer.
+        for best, first in enumerate([branch.tokens[0] for branch in branches]):
+            score = lambda branch: branch.tokens[0] == first
+            self.assertEqual(branches.vote(ollm.Tally(answer=lambda text: "ö", score_of=score)).branch, best)
         branches.prune(1)
         self.assertEqual(branches[1].state, ollm.BranchState.PRUNED)
         with self.assertRaises(Boom):

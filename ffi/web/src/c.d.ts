@@ -37,8 +37,8 @@ export const Status: {
   /** A buffer is too small; the size that is needed was written. */
   readonly BUFFER_TOO_SMALL: 4;
   /**
-   * The session, or the branches, are in use: by another thread, or by the call that called
-   * back.
+   * The session, branches, chat, parser or batch is in use: by another thread, or by the call
+   * that called back.
    */
   readonly BUSY: 5;
   /**
@@ -52,11 +52,17 @@ export const Status: {
   readonly MEMORY_LIMIT: 8;
   /** The system could not read or write a file, or not start a thread. */
   readonly IO: 9;
-  /** The file is damaged, or is no GGUF file at all. */
+  /** The file is damaged, or not of the kind that was asked for: a GGUF file, a saved session. */
   readonly BAD_FILE: 10;
-  /** The file asks for something that this version does not do. */
+  /**
+   * What is asked for is not in this version, this build, or this model; or a grammar cannot go
+   * on.
+   */
   readonly UNSUPPORTED: 11;
-  /** A plugin or a saved session belongs to another model, or branches to another text. */
+  /**
+   * Two things do not belong together: what was made for another model (a plugin, adapters, a
+   * grammar, a saved session), branches of another text.
+   */
   readonly MISMATCH: 12;
   /** There is no plugin, and the call needs one. */
   readonly NO_PLUGIN: 13;
@@ -64,13 +70,13 @@ export const Status: {
   readonly NO_TOKENIZER: 14;
   /** The chat template refused the conversation, or failed. */
   readonly TEMPLATE: 15;
-  /** The context has no room for this. The session stays as it was. */
+  /** The context has no room for this, or for more. */
   readonly CONTEXT_FULL: 16;
   /** There is nothing to continue: no token was fed yet. */
   readonly EMPTY: 17;
   /** The weights give no numbers: the file may be damaged. */
   readonly NOT_FINITE: 18;
-  /** A bug in the library; the session that it happened in can only be freed. */
+  /** A bug in the library; the object that it happened in can only be freed. */
   readonly INTERNAL: 19;
 };
 export type Status = "ok" | "invalid_argument" | "invalid_handle" | "invalid_utf8" | "buffer_too_small" | "busy" | "cancelled" | "out_of_memory" | "memory_limit" | "io" | "bad_file" | "unsupported" | "mismatch" | "no_plugin" | "no_tokenizer" | "template" | "context_full" | "empty" | "not_finite" | "internal";
@@ -510,8 +516,9 @@ export interface Sampling {
 /** What the text of a grammar is written in. Since 0.1.0. */
 export const GrammarKind: {
   /**
-   * JSON schema. A keyword that is not supported is an error that names it. Between tokens of
-   * JSON there may be one space, or a line feed with up to 20 spaces or tabs.
+   * JSON schema. A keyword that is not supported is an error that names it. The JSON is of one
+   * line, with one space behind each `,` and `:` and no other white space, unless the schema
+   * says otherwise under `x-guidance`.
    */
   readonly JSON_SCHEMA: 0;
   /** A regular expression without look-around, which all of the text matches. */
@@ -592,7 +599,8 @@ export interface ChatOptions {
   limitReasoning: number;
   /**
    * 1: the arguments of each tool call follow the JSON schema of the tool, from the text on that
-   * opens calls in the model's form. Other text stays free.
+   * opens calls in the model's form. Other text stays free; the session's own constraint does
+   * not count in answers then.
    */
   constrainCalls: number;
   /**
@@ -1059,14 +1067,12 @@ export interface Functions {
    */
   ollm_special_token(model: number, special: number, token: number): number;
   /**
-   * The text of a conversation, by the chat template of the model's file. With `answer` other than 0
-   * it ends where the model's answer begins. It is for reading: to feed a conversation, make tokens
-   * with `ollm_chat_tokens`, since `ollm_tokenize` cannot tell the template's control tokens from
-   * those that a user wrote.
+   * The text of a conversation, by the chat template of the model's file: `ollm_chat_render` where
+   * there are roles and contents alone. With `answer` other than 0 it ends where the model's answer
+   * begins. It is for reading: to feed a conversation, make tokens with `ollm_chat_tokens`, since
+   * `ollm_tokenize` cannot tell the template's control tokens from those that a user wrote.
    *
-   * Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
-   * `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`,
-   * `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+   * Any thread. Statuses: as `ollm_chat_render`. Since 0.1.0.
    */
   ollm_chat_text(model: number, messages: number, count: number, answer: number, text: number, capacity: number, length: number): number;
   /**
@@ -1076,7 +1082,8 @@ export interface Functions {
    *
    * Any thread. Statuses: `OLLM_INVALID_ARGUMENT` (also for JSON that is no conversation),
    * `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no
-   * template), `OLLM_TEMPLATE`. Since 0.1.0.
+   * template), `OLLM_TEMPLATE`, `OLLM_IO` if there is no thread for the template,
+   * `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
    */
   ollm_chat_render(model: number, input: number, text: number, capacity: number, length: number): number;
   /**
@@ -1095,7 +1102,8 @@ export interface Functions {
    * `ollm_chat_parser_free`.
    *
    * Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
-   * `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+   * `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`, `OLLM_IO`, `OLLM_OUT_OF_MEMORY`. Since
+   * 0.1.0.
    */
   ollm_chat_parser_new(model: number, input: number, format: number, parser: number): number;
   /**
@@ -1126,9 +1134,9 @@ export interface Functions {
    */
   ollm_chat_parser_next(parser: number, event: number): number;
   /**
-   * Runs a worker of a session: it works until the session and its forks are freed, and then
-   * returns. The session does not wait for a worker that was never run. The worker's handle is dead
-   * when the session is freed: then this function returns `OLLM_INVALID_HANDLE` at once.
+   * Runs a worker of a session or of a pool: it works until these are freed, with all forks and
+   * branches, and all sessions of the pool, and then returns. Nobody waits for a worker that was
+   * never run. Its handle is dead by then: this function returns `OLLM_INVALID_HANDLE` at once.
    *
    * The thread is the worker's until then. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`;
    * `OLLM_BUSY` inside a callback. Since 0.1.0.
@@ -1281,8 +1289,9 @@ export interface Functions {
   ollm_session_set_sampling(session: number, sampling: number): number;
   /**
    * Compiles a grammar of `length` bytes, in the notation `kind` (an `ollm_grammar_kind`), for the
-   * tokens of `model`. The first one on a model takes some 50 ms more. On success `*grammar` is a
-   * handle of one owner: free it with `ollm_grammar_free`. Sessions that keep to it keep it alive.
+   * tokens of `model`. It has at most 256 KiB, and 100 brackets in brackets (those in its texts
+   * count). The first one on a model takes some 50 ms more. On success `*grammar` is a handle of one
+   * owner: free it with `ollm_grammar_free`. Sessions that keep to it keep it alive.
    *
    * Any thread. Statuses: `OLLM_INVALID_ARGUMENT` also for a text that is no grammar, or asks for a
    * feature that is not supported, which `ollm_last_error` names; `OLLM_INVALID_HANDLE`,
@@ -1322,8 +1331,9 @@ export interface Functions {
    * here: the caller chooses whether to generate more.
    *
    * Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`,
-   * `OLLM_EMPTY`, `OLLM_CONTEXT_FULL`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`;
-   * then the session stays as it was. Since 0.1.0.
+   * `OLLM_EMPTY`, `OLLM_CONTEXT_FULL`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`,
+   * `OLLM_UNSUPPORTED` if its grammar cannot go on, or its model generates no text; then the session
+   * stays as it was. Since 0.1.0.
    */
   ollm_session_step(session: number, token: number): number;
   /**
@@ -1342,8 +1352,8 @@ export interface Functions {
    *
    * Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`,
    * `OLLM_EMPTY`, `OLLM_NO_TOKENIZER`, `OLLM_NO_PLUGIN`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`,
-   * `OLLM_MEMORY_LIMIT`; `OLLM_CANCELLED` and `OLLM_CONTEXT_FULL` if these end it. The session holds
-   * all tokens that came before. Since 0.1.0.
+   * `OLLM_MEMORY_LIMIT`, `OLLM_UNSUPPORTED` as `ollm_session_step`; `OLLM_CANCELLED` and
+   * `OLLM_CONTEXT_FULL` if these end it. The session holds all tokens that came before. Since 0.1.0.
    */
   ollm_session_run(session: number, options: number, reason: number): number;
   /**
@@ -1352,10 +1362,11 @@ export interface Functions {
    * and after it is freed the chat has no answers any more. On success `*chat` is a handle of one
    * owner: free it with `ollm_chat_free`.
    *
-   * Statuses: `OLLM_INVALID_ARGUMENT` (also for a reasoning budget where the template shows no
-   * thoughts, and for constrained calls without tools), `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
-   * `OLLM_BUSY`, `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`, `OLLM_OUT_OF_MEMORY`;
-   * `OLLM_UNSUPPORTED` for constrained calls in a build without grammars. Since 0.1.0.
+   * Statuses: `OLLM_INVALID_ARGUMENT` (also for a template that is none of the file's, for a
+   * reasoning budget where the template shows no thoughts, and for constrained calls without tools),
+   * `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_NO_TOKENIZER` (or no template),
+   * `OLLM_TEMPLATE`, `OLLM_OUT_OF_MEMORY`; `OLLM_UNSUPPORTED` for constrained calls in a build
+   * without grammars. Since 0.1.0.
    */
   ollm_chat_new(session: number, options: number, chat: number): number;
   /**
@@ -1408,7 +1419,8 @@ export interface Functions {
    * Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE` (also where the session was freed),
    * `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_EMPTY` if there is nothing to answer, `OLLM_CANCELLED`,
    * `OLLM_CONTEXT_FULL` if the system messages and the last turn alone do not fit, `OLLM_TEMPLATE`,
-   * `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the messages are as they
+   * `OLLM_IO` if there is no thread for the template, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`,
+   * `OLLM_MEMORY_LIMIT`, `OLLM_UNSUPPORTED` as `ollm_session_step`; then the messages are as they
    * were. Since 0.1.0.
    */
   ollm_chat_answer(chat: number, options: number, answer: number): number;
@@ -1443,7 +1455,7 @@ export interface Functions {
   /**
    * Forgets all messages but the system messages at the beginning.
    *
-   * Statuses: `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+   * Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
    */
   ollm_chat_reset(chat: number): number;
   /**
@@ -1457,13 +1469,11 @@ export interface Functions {
   /**
    * Restores chat and session from a file: under the same settings, sampling and selection, the next
    * answer has the bits that it would have had in the saved chat. The template variables are those
-   * of the file; calls of tools stay constrained where the tools are the same.
+   * of the file; calls of tools stay constrained where tools and template are the same.
    *
-   * Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
-   * `OLLM_BAD_FILE` if it is damaged or no saved chat, `OLLM_UNSUPPORTED` for another version,
-   * `OLLM_MISMATCH` for another model or another type of KV cache, `OLLM_CONTEXT_FULL` if it is
-   * longer than the context, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then chat and session stay
-   * as they were. Since 0.1.0.
+   * Statuses: as `ollm_session_restore_file`; `OLLM_BAD_FILE` also if it is no saved chat,
+   * `OLLM_INVALID_ARGUMENT` also if its variables choose a template that the model does not have.
+   * Chat and session then stay as they were. Since 0.1.0.
    */
   ollm_chat_restore_file(chat: number, path: number): number;
   /**
@@ -1527,10 +1537,9 @@ export interface Functions {
    * Sets what guesses the tokens to come. What it guesses goes through the network beside the last
    * token, and is of use where the session chooses just that: the tokens are the same, bit for bit,
    * and fewer passes are made (`ollm_session_statistics` tells how many). `draft` is of
-   * `ollm_draft`. How long drafts are follows
-   * from what they bring. Steps of this session alone draft; batches, branches and forks do not.
-   * `model` is the draft model of `OLLM_DRAFT_MODEL`, which the session keeps alive, and NULL
-   * otherwise; its memory is not under the session's limit.
+   * `ollm_draft`. How long drafts are follows from what they bring. Steps of this session alone
+   * draft; batches, branches and forks do not. `model` is the draft model of `OLLM_DRAFT_MODEL`,
+   * which the session keeps alive, and NULL otherwise; its memory is not under the session's limit.
    *
    * Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_MISMATCH` for a
    * model of another vocabulary, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
@@ -1795,7 +1804,8 @@ export interface Functions {
    *
    * Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
    * `OLLM_BAD_FILE` if it is damaged, `OLLM_UNSUPPORTED` for another version, `OLLM_MISMATCH` for
-   * another model or another type of KV cache, `OLLM_CONTEXT_FULL` if it is longer than the context,
+   * another model, other adapters, another type of KV cache, or a held latent that this session's
+   * plugin does not have; `OLLM_CONTEXT_FULL` if it is longer than the context,
    * `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the session stays as it was. Since 0.1.0.
    */
   ollm_session_restore_file(session: number, path: number): number;
@@ -1808,8 +1818,10 @@ export interface Functions {
    * one folder. How many tokens came from it is in `*found`, which may be NULL. A session that is
    * not empty is fed without the folder.
    *
-   * Statuses: as `ollm_session_feed`, and `OLLM_IO` if the folder cannot be made or written.
-   * Damaged files, and those of other models, are not used. Since 0.1.0.
+   * Statuses: as `ollm_session_feed`; `OLLM_IO` if the folder cannot be made, and then the session
+   * stays as it was, or if the prompt cannot be put into it: then the tokens are in the session
+   * (`ollm_session_position` tells). Damaged files, and those of other models, are not used. Since
+   * 0.1.0.
    */
   ollm_session_feed_cached(session: number, tokens: number, count: number, folder: number, limit: bigint, found: number): number;
   /**

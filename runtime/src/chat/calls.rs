@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value};
 
+use crate::json::{check_integers, json_from_str};
+
 use super::forms::{Bare, Body, CallForm, NamedBody, TagBody};
-use super::json::{check_integers, json_from_str};
 use super::literal::{NamedCall, begins_python_list, brace_calls, python_calls};
 use super::tools::Tool;
 

@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::json::{check_integers, json_from_str};
+
 use super::error::ChatError;
-use super::json::{check_integers, json_from_str};
 
 /// One message of a conversation: a JSON object with a `role`, and with any other fields that the
 /// template knows. These are usual:
@@ -60,9 +61,23 @@ impl Message {
     /// # Errors
     /// [`ChatError::Json`] if it is not a list, [`ChatError::Message`] as [`Message::from_json`].
     pub fn list_from_json(text: &str) -> Result<Vec<Self>, ChatError> {
+        Self::some_from_json(text, false)
+    }
+
+    /// As [`Message::list_from_json`], where the text may also be one message alone: an object.
+    ///
+    /// # Errors
+    /// As [`Message::list_from_json`].
+    pub fn one_or_list_from_json(text: &str) -> Result<Vec<Self>, ChatError> {
+        Self::some_from_json(text, true)
+    }
+
+    fn some_from_json(text: &str, may_be_one: bool) -> Result<Vec<Self>, ChatError> {
         let wrong = |reason| ChatError::Json { what: "the messages", reason };
-        let Value::Array(list) = json_from_str(text).map_err(wrong)? else {
-            return Err(wrong("it is no list of objects".to_owned()));
+        let list = match json_from_str(text).map_err(wrong)? {
+            Value::Array(list) => list,
+            one @ Value::Object(_) if may_be_one => vec![one],
+            _ => return Err(wrong("it is no list of objects".to_owned())),
         };
         list.into_iter().enumerate().map(|(index, value)| Self::read(index, value)).collect()
     }
@@ -282,6 +297,15 @@ mod tests {
     }
 
     #[test]
+    fn integers_of_messages_and_of_arguments_are_of_64_bits() {
+        let wide = r#"{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{\"a\": 99999999999999999999}"}}]}"#;
+        for list in [format!("[{wide}]"), "[{\"role\": \"user\", \"n\": 99999999999999999999}]".to_owned()] {
+            let error = Message::list_from_json(&list).unwrap_err().to_string();
+            assert!(error.contains("99999999999999999999 is an integer of more than 64 bits"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_message_has_a_role_and_a_content_of_its_kinds() {
         for content in [json!("x"), json!(null), json!([]), json!([{"type": "image", "url": "u"}])] {
             assert!(Message::from_json(json!({"role": "user", "content": content})).is_ok(), "{content}");
@@ -296,6 +320,12 @@ mod tests {
         let second = Message::list_from_json(r#"[{"role": "user"}, 3]"#).unwrap_err();
         assert!(matches!(second, ChatError::Message { index: 1, .. }));
         assert!(matches!(Message::list_from_json("{}"), Err(ChatError::Json { .. })));
+        let one = r#"{"role": "user"}"#;
+        assert_eq!(Message::one_or_list_from_json(one).unwrap().len(), 1);
+        assert_eq!(Message::one_or_list_from_json(&format!("[{one}, {one}]")).unwrap().len(), 2);
+        for text in ["7".to_owned(), format!("{one}, {one}"), format!("{one} {one}")] {
+            assert!(matches!(Message::one_or_list_from_json(&text), Err(ChatError::Json { .. })), "{text}");
+        }
     }
 
     #[test]

@@ -32,7 +32,6 @@ mod folded;
 mod format;
 mod forms;
 mod guard;
-mod json;
 mod literal;
 mod message;
 mod objects;
@@ -45,14 +44,16 @@ mod template;
 mod tools;
 mod words;
 
+pub use crate::json::json_from_str;
+
 pub use call_grammar::CallGrammar;
 pub(crate) use calls::numbered_id;
 pub use calls::{ToolCall, call_id};
 pub use error::ChatError;
 pub use format::{ChatFormat, Reasoning, ToolFormat, UnknownToolFormat};
-pub use json::json_from_str;
 pub use message::{Message, Variables};
 pub use parser::{ChatEvent, ChatParser};
+pub(crate) use template::CHOICE as TEMPLATE_CHOICE;
 pub use template::{ChatTemplate, Prompt};
 
 #[cfg(test)]

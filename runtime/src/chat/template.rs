@@ -54,7 +54,7 @@ const MAX_NESTING: usize = 128;
 const DATE: &str = "strftime_now";
 
 /// The variable that chooses a template.
-const CHOICE: &str = "chat_template";
+pub(crate) const CHOICE: &str = "chat_template";
 
 /// The name of the template that is not chosen by a name.
 const DEFAULT: &str = "default";

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
+use crate::json::json_from_str;
 use crate::json_schema::normalize;
 
 use super::error::ChatError;
-use super::json::json_from_str;
 use super::message::Variables;
 
 /// How deep references of a schema are followed.

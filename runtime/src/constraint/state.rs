@@ -122,6 +122,11 @@ impl Constraint {
         matches!(self.place, Place::Before { .. })
     }
 
+    /// Whether it has waited for a trigger, which has come.
+    pub fn is_triggered(&self) -> bool {
+        self.trigger.is_some() && !self.is_waiting()
+    }
+
     /// The tokens that may come next.
     ///
     /// # Errors

@@ -96,6 +96,9 @@ impl fmt::Display for ConversationError {
                 write!(f, "{count} messages cannot stay: there are {messages}")
             }
             Self::Write(source) => write!(f, "the conversation cannot be saved: {source}"),
+            Self::Read(source) if source.kind() == io::ErrorKind::UnexpectedEof => {
+                write!(f, "the saved conversation ends too early: it was cut off")
+            }
             Self::Read(source) => write!(f, "the saved conversation cannot be read: {source}"),
             Self::NotAConversation => write!(f, "this is no saved conversation"),
             Self::UnsupportedVersion { version } => write!(

@@ -65,7 +65,8 @@ impl Conversation {
 
     /// Restores what [`Conversation::save`] wrote, messages and template variables, and the
     /// session: under the same settings, the next answer is bit-identical to the one that the saved
-    /// conversation would have had. Calls of tools are free where the tools are others than before.
+    /// conversation would have had. Calls of tools are free where the tools, or the template that
+    /// the variables choose, are others than before.
     ///
     /// # Errors
     /// [`ConversationError::Read`], [`ConversationError::NotAConversation`],
@@ -75,8 +76,9 @@ impl Conversation {
     pub fn restore(&mut self, session: &mut Session, from: &mut dyn Read) -> Result<()> {
         let json = read_json(from)?;
         let (messages, variables, dropped) = parse(&json)?;
+        let checked = self.check(ConversationOptions { variables, ..self.options.clone() })?;
         session.restore(from)?;
-        self.set_options(ConversationOptions { variables, ..self.options.clone() })?;
+        self.apply(checked);
         (self.messages, self.dropped) = (messages, dropped);
         Ok(())
     }

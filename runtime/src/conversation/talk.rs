@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::chat::{CallGrammar, ChatFormat, ChatTemplate, Message, Prompt, ToolFormat, Variables};
+use crate::chat::{CallGrammar, ChatFormat, ChatTemplate, Message, Prompt, TEMPLATE_CHOICE, ToolFormat, Variables};
 use crate::constraint::{Constraint, GrammarCompiler, GrammarKind};
 use crate::model::Model;
 use crate::tokenizer::Tokenizer;
@@ -55,6 +55,12 @@ impl Default for ConversationOptions {
     }
 }
 
+/// Settings that were checked, and the template that they choose, if it is another one.
+pub(super) struct CheckedOptions {
+    options: ConversationOptions,
+    template: Option<ChatTemplate>,
+}
+
 /// A conversation with a model.
 ///
 /// A turn is a message of the role `user` and what follows it, up to the next one; messages of the
@@ -81,6 +87,9 @@ impl Default for ConversationOptions {
 pub struct Conversation {
     pub(super) tokenizer: Arc<Tokenizer>,
     pub(super) template: ChatTemplate,
+    /// The model among whose templates the variable `chat_template` chooses; none: there is one
+    /// template alone.
+    model: Option<Arc<Model>>,
     pub(super) options: ConversationOptions,
     pub(super) messages: Vec<Message>,
     /// Messages behind the system messages that the model has forgotten.
@@ -90,23 +99,26 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// A conversation without messages.
+    /// A conversation without messages, by this template, whatever its variables choose.
     ///
     /// # Errors
     /// [`ConversationError::NoReasoning`].
     pub fn new(template: ChatTemplate, tokenizer: Arc<Tokenizer>, options: ConversationOptions) -> Result<Self> {
         let start = ConversationOptions::default();
-        let mut talk = Self { tokenizer, template, options: start, messages: Vec::new(), dropped: 0, calls: None };
+        let (messages, model, calls) = (Vec::new(), None, None);
+        let mut talk = Self { tokenizer, template, model, options: start, messages, dropped: 0, calls };
         talk.set_options(options)?;
         Ok(talk)
     }
 
-    /// A conversation by the chat template of a model's file.
+    /// A conversation by the chat template of a model's file, or the one that the variable
+    /// `chat_template` chooses: see [`ChatTemplate::chosen`].
     ///
     /// # Errors
     /// [`ConversationError::Chat`]; as [`Conversation::new`].
-    pub fn of_model(model: &Model, tokenizer: Arc<Tokenizer>, options: ConversationOptions) -> Result<Self> {
-        Self::new(ChatTemplate::from_metadata(model.gguf().metadata())?, tokenizer, options)
+    pub fn of_model(model: &Arc<Model>, tokenizer: Arc<Tokenizer>, options: ConversationOptions) -> Result<Self> {
+        let template = ChatTemplate::chosen(model.gguf().metadata(), &options.variables)?;
+        Ok(Self { model: Some(Arc::clone(model)), ..Self::new(template, tokenizer, options)? })
     }
 
     /// The chat template.
@@ -119,21 +131,39 @@ impl Conversation {
         &self.options
     }
 
-    /// Changes the settings. With other tools, calls are free again:
+    /// Changes the settings. With other tools or another template, calls are free again:
     /// [`Conversation::constrain_calls`] constrains them.
     ///
     /// # Errors
-    /// [`ConversationError::NoReasoning`]; then nothing has changed.
+    /// [`ConversationError::NoReasoning`], [`ConversationError::Chat`]; then nothing has changed.
     pub fn set_options(&mut self, options: ConversationOptions) -> Result<()> {
-        if options.reasoning_budget.is_some() && self.template.format().reasoning.is_none() {
+        let checked = self.check(options)?;
+        self.apply(checked);
+        Ok(())
+    }
+
+    /// Settings that can be had.
+    pub(super) fn check(&self, options: ConversationOptions) -> Result<CheckedOptions> {
+        let choice = |options: &ConversationOptions| options.variables.get(TEMPLATE_CHOICE).cloned();
+        let other = self.model.as_ref().filter(|_| choice(&options) != choice(&self.options));
+        let chosen = |model: &Arc<Model>| ChatTemplate::chosen(model.gguf().metadata(), &options.variables);
+        let template = other.map(chosen).transpose()?;
+        let format = template.as_ref().unwrap_or(&self.template).format();
+        if options.reasoning_budget.is_some() && format.reasoning.is_none() {
             return Err(ConversationError::NoReasoning);
         }
+        Ok(CheckedOptions { options, template })
+    }
+
+    pub(super) fn apply(&mut self, CheckedOptions { options, template }: CheckedOptions) {
         let tools = |options: &ConversationOptions| (options.tools, options.variables.get("tools").cloned());
-        if tools(&options) != tools(&self.options) {
+        if template.is_some() || tools(&options) != tools(&self.options) {
             self.calls = None;
         }
+        if let Some(template) = template {
+            self.template = template;
+        }
         self.options = options;
-        Ok(())
     }
 
     /// Makes the arguments of each tool call follow the tool's JSON schema, from the text that

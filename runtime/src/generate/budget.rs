@@ -32,11 +32,16 @@ impl ReasoningBudget {
         prompt: &crate::chat::Prompt,
         tokenizer: &crate::tokenizer::Tokenizer,
     ) -> Result<Self, crate::tokenizer::TokenizerError> {
+        // Apart, so that no token crosses the end of `close`, behind which a grammar may begin.
+        let behind = marks.end.find(marks.close).map_or(0, |at| at + marks.close.len());
+        let (close, space) = marks.end.split_at(behind);
+        let mut end = tokenizer.encode(close, true)?;
+        end.extend(tokenizer.encode(space, true)?);
         Ok(Self {
             tokens,
             open: marks.open.to_owned(),
             close: marks.close.to_owned(),
-            end: tokenizer.encode(marks.end, true)?,
+            end,
             in_reasoning: marks.is_open_in(prompt.text()),
         })
     }

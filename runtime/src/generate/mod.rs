@@ -5,7 +5,7 @@ mod stop;
 
 use std::ops::ControlFlow;
 
-use crate::constraint::ConstraintError;
+use crate::constraint::{Constraint, ConstraintError};
 use crate::plugin::Selector;
 use crate::sampler::Sampler;
 use crate::session::{OptionView, Session, SessionError, Step};
@@ -144,7 +144,10 @@ pub fn generate_on(
         }
         forced = budget.as_mut().and_then(BudgetTracker::end).unwrap_or(forced);
         let next = match forced.split_off_first() {
-            Some(&token) => force(session, token, selector, sampler),
+            Some(&token) => match force(session, token, selector, sampler).transpose() {
+                Some(forced) => forced,
+                None => continue,
+            },
             None => next(session, selector, sampler, options.show),
         };
         let (step, shown) = match next {
@@ -196,22 +199,26 @@ fn next(
 }
 
 /// Adds a token as if it had been generated: with a probability of 1, from no latent. Where the
-/// constraint does not allow it, the answer that it constrains begins behind it.
+/// constraint does not allow it, the answer that it constrains begins behind it; where its grammar
+/// has begun behind a trigger, the token is left out.
 fn force(
     session: &mut Session,
     token: u32,
     selector: Option<&Selector>,
     sampler: &mut Sampler,
-) -> Result<(Step, Vec<OptionView>), SessionError> {
+) -> Result<Option<(Step, Vec<OptionView>)>, SessionError> {
     sampler.sample_none();
     let step = match session.step_to(token, selector) {
         Err(SessionError::Constraint(ConstraintError::Refused { .. })) => {
+            if session.constraint().is_some_and(Constraint::is_triggered) {
+                return Ok(None);
+            }
             session.feed(&[token])?;
             Step { token, latent: None, logprob: 0.0, forced: true }
         }
         outcome => outcome?,
     };
-    Ok((step, Vec::new()))
+    Ok(Some((step, Vec::new())))
 }
 
 /// Text on its way from tokens to the reader.

@@ -33,8 +33,13 @@ pub enum SamplerError {
     Missing(Filter),
     /// The logits are no distribution.
     Logits(LogitsError),
-    /// All tokens are banned.
+    /// All tokens are banned, or all that a constraint allows.
     AllBanned,
+    /// The callback has made the logit of this token NaN or positive infinity.
+    Edited {
+        /// The token.
+        token: usize,
+    },
 }
 
 impl fmt::Display for SamplerError {
@@ -49,7 +54,12 @@ impl fmt::Display for SamplerError {
                 write!(f, "{} is asked for, but not in the order of filters: add it there", filter.name())
             }
             Self::Logits(error) => error.fmt(f),
-            Self::AllBanned => write!(f, "every token is banned: the logit bias or the callback leaves none"),
+            Self::AllBanned => {
+                write!(f, "every token is banned: the logit bias or the callback leaves none that may come here")
+            }
+            Self::Edited { token } => {
+                write!(f, "the callback has made the logit of token {token} NaN or infinite: -infinity bans a token")
+            }
         }
     }
 }

@@ -109,7 +109,7 @@ impl Sampler {
     /// log-probability is among all tokens nevertheless.
     ///
     /// # Errors
-    /// [`SamplerError::Logits`], [`SamplerError::AllBanned`].
+    /// [`SamplerError::Logits`], [`SamplerError::AllBanned`], [`SamplerError::Edited`].
     pub fn sample(
         &mut self,
         logits: &[f32],
@@ -124,7 +124,7 @@ impl Sampler {
         }
         let mut edited = std::mem::take(&mut self.edited);
         let token = match self.edit(logits, history, &mut edited) {
-            Ok(true) => self.choose(&edited, history, place, allowed),
+            Ok(true) => self.choose(&edited, history, place, allowed).map_err(banned),
             Ok(false) => self.choose(logits, history, place, allowed),
             Err(error) => Err(error),
         };
@@ -151,8 +151,9 @@ impl Sampler {
             edit.apply(edited, history);
         }
         match logits::argmax(edited) {
-            Err(LogitsError::Impossible) => Err(SamplerError::AllBanned),
-            Err(error) => Err(error.into()),
+            // The logits that were given are numbers.
+            Err(LogitsError::NotFinite { token }) => Err(SamplerError::Edited { token }),
+            Err(error) => Err(banned(error.into())),
             Ok(_) => Ok(true),
         }
     }
@@ -194,6 +195,11 @@ impl Sampler {
             None => Ok(pool.draw(options.seed, place)?),
         }
     }
+}
+
+/// Why there is no token among logits that were changed.
+fn banned(error: SamplerError) -> SamplerError {
+    if error == SamplerError::Logits(LogitsError::Impossible) { SamplerError::AllBanned } else { error }
 }
 
 #[cfg(test)]

@@ -215,8 +215,29 @@ fn a_callback_sees_and_changes_logits() {
     };
     assert_eq!(edit(|logits, history| logits[history[0] as usize] = 9.0).unwrap().token, 0);
     assert_eq!(edit(|logits, _| logits.fill(f32::NEG_INFINITY)), Err(SamplerError::AllBanned));
-    let nan = edit(|logits, _| logits[3] = f32::NAN);
-    assert_eq!(nan, Err(SamplerError::Logits(LogitsError::NotFinite { token: 3 })));
+    for edited in [edit(|logits, _| logits[3] = f32::NAN), edit(|logits, _| logits[3] = f32::INFINITY)] {
+        assert_eq!(edited, Err(SamplerError::Edited { token: 3 }));
+    }
+    let nan = sampler(options()).sample(&[0.0, f32::NAN], &[], 0, None);
+    assert_eq!(nan, Err(SamplerError::Logits(LogitsError::NotFinite { token: 1 })));
+}
+
+/// Whoever bans all that may come here is told so, and not that the model is damaged.
+#[test]
+fn banning_all_that_is_allowed_is_told() {
+    let allowed = &TokenSet::of(&[1, 3], 4).unwrap();
+    let banned: Vec<(u32, f32)> = [1, 3].map(|token| (token, f32::NEG_INFINITY)).to_vec();
+    let edit =
+        Some(LogitsEdit::new(|logits, _| [1, 3].into_iter().for_each(|token| logits[token] = f32::NEG_INFINITY)));
+    for temperature in [0.0, 1.0] {
+        for (logit_bias, edit) in [(banned.clone(), None), (Vec::new(), edit.clone())] {
+            let mut sampler = sampler(SamplerOptions { temperature, logit_bias, edit, ..options() });
+            assert_eq!(sampler.sample(&four(), &[], 0, Some(allowed)), Err(SamplerError::AllBanned));
+        }
+        let mut sampler = sampler(SamplerOptions { temperature, ..options() });
+        let impossible = sampler.sample(&[0.0, f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY], &[], 0, Some(allowed));
+        assert_eq!(impossible, Err(SamplerError::Logits(LogitsError::Impossible)));
+    }
 }
 
 #[test]

@@ -42,7 +42,7 @@ impl PromptCache {
     /// # Errors
     /// Those of the system.
     pub fn open(folder: &Path, limit: u64) -> io::Result<Self> {
-        if folder.exists() && !folder.is_dir() {
+        if folder.as_os_str().is_empty() || folder.exists() && !folder.is_dir() {
             return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is no folder: name one"));
         }
         fs::create_dir_all(folder)?;

@@ -10,7 +10,7 @@ use crate::gguf::TensorType;
 use crate::memory::{self, OutOfMemory};
 use crate::model::{Config, Gating, LayerConfig, Model, PLUGIN_PREFIX, State, fingerprint};
 use crate::ops::{KvType, LayerKvCache, Rotation};
-use crate::plugin::{LatentState, check_latent};
+use crate::plugin::LatentState;
 
 use super::error::SessionError;
 use super::sequence::Sequence;
@@ -46,6 +46,13 @@ pub enum SnapshotError {
         saved: KvType,
         /// The type of this session.
         session: KvType,
+    },
+    /// It holds a latent that this session's plugin does not have.
+    OtherPlugin {
+        /// The latent.
+        latent: usize,
+        /// Options of the plugin; 0 without one.
+        options: usize,
     },
     /// It was altered after it was written.
     Checksum,
@@ -90,6 +97,9 @@ impl fmt::Display for SnapshotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Write(source) => write!(f, "the session cannot be saved: {source}"),
+            Self::Read(source) if source.kind() == io::ErrorKind::UnexpectedEof => {
+                write!(f, "the saved session ends too early: it was cut off")
+            }
             Self::Read(source) => write!(f, "the saved session cannot be read: {source}"),
             Self::NotASnapshot => write!(f, "this is no saved session"),
             Self::UnsupportedVersion { version } => {
@@ -109,6 +119,16 @@ impl fmt::Display for SnapshotError {
                 write!(
                     f,
                     "the session was saved with a KV cache of type {saved}, this one has {session}: take the same"
+                )
+            }
+            Self::OtherPlugin { latent, options: 0 } => {
+                write!(f, "the saved session holds latent {latent}, and this one has no plugin: name its plugin")
+            }
+            Self::OtherPlugin { latent, options } => {
+                write!(
+                    f,
+                    "the saved session holds latent {latent}, and this one's plugin has {options} options: name its \
+                     plugin"
                 )
             }
             Self::Checksum => write!(f, "the saved session is damaged: its checksum does not fit"),
@@ -321,9 +341,9 @@ impl Session {
             NO_LATENT => None,
             latent => Some(latent as usize),
         };
-        if let Some(latent) = held {
-            let options = self.sequence.plugin()?.option_count();
-            check_latent(latent, options).map_err(SessionError::from)?;
+        let options = self.sequence.options();
+        if let Some(latent) = held.filter(|&latent| latent >= options) {
+            return Err(SnapshotError::OtherPlugin { latent, options });
         }
         let [held_tokens, selected] = [u32::from_le_bytes(reader.array()?), u32::from_le_bytes(reader.array()?)];
         Ok(LatentState { held, held_tokens, selected })

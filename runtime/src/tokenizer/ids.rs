@@ -6,9 +6,11 @@ use crate::gguf::Metadata;
 
 /// The keys of ids with the names that transformers has for the tokens; whether one must be in the
 /// vocabulary.
-const NAMED: [(&str, &str, bool); 7] = [
+const NAMED: [(&str, &str, bool); 9] = [
     (BOS, "tokenizer.ggml.bos_token_id", true),
     (EOS, "tokenizer.ggml.eos_token_id", true),
+    (TURNS[0], "tokenizer.ggml.eot_token_id", true),
+    (TURNS[1], "tokenizer.ggml.eom_token_id", true),
     ("unk_token", UNKNOWN, false),
     ("pad_token", "tokenizer.ggml.padding_token_id", false),
     // So it is spelled in GGUF.
@@ -19,6 +21,8 @@ const NAMED: [(&str, &str, bool); 7] = [
 
 pub(super) const BOS: &str = "bos_token";
 pub(super) const EOS: &str = "eos_token";
+/// What ends a turn and a message, of which templates do not know.
+pub(super) const TURNS: [&str; 2] = ["eot_token", "eom_token"];
 pub(super) const SEP: &str = "sep_token";
 pub(super) const CLS: &str = "cls_token";
 const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
@@ -64,11 +68,7 @@ pub(super) fn unknown(metadata: &Metadata, vocabulary: usize) -> Option<u32> {
 }
 
 /// The id of a key, which must be a token.
-pub(super) fn required(
-    metadata: &Metadata,
-    key: &'static str,
-    vocabulary: usize,
-) -> Result<Option<u32>, TokenizerError> {
+fn required(metadata: &Metadata, key: &'static str, vocabulary: usize) -> Result<Option<u32>, TokenizerError> {
     match metadata.opt_u32(key)? {
         Some(id) if id as usize >= vocabulary => Err(TokenizerError::IdOutOfRange { key, id, vocabulary }),
         id => Ok(id),

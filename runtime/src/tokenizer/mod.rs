@@ -98,12 +98,11 @@ impl Tokenizer {
             _ => read_lists(metadata, &mut warnings)?,
         };
         let named = NamedTokens::read(metadata, bytes.len(), &mut warnings)?;
-        let id = |key| ids::required(metadata, key, bytes.len());
-        let turns = [id("tokenizer.ggml.eot_token_id")?, id("tokenizer.ggml.eom_token_id")?];
         let usual = Enclosure::usual(metadata, encoder.adds_bos(), &named)?;
         let [first, last] = [usual.first.token(metadata, &named)?, usual.last.token(metadata, &named)?];
         let separator = named.id(ids::SEP).or_else(|| named.id(ids::EOS));
         let pairs = PairRule::read(metadata, last, separator)?;
+        let turns = ids::TURNS.map(|name| named.id(name));
         let mut tokenizer = Self { encoder, bytes, named, first, last, ends: Vec::new(), pairs, warnings };
         tokenizer.ends =
             [tokenizer.eos()].into_iter().chain(turns).flatten().chain(tokenizer.ends_by_text()?).collect();
@@ -212,7 +211,13 @@ impl Tokenizer {
     /// The special tokens that the file names by id, by the names that transformers and chat
     /// templates have for them: `bos_token`, `pad_token` and the like.
     pub fn special_tokens(&self) -> impl Iterator<Item = (&'static str, u32)> {
-        self.named.iter()
+        self.named.iter().filter(|(name, _)| !ids::TURNS.contains(name))
+    }
+
+    /// The special token of this name, if the file names one by id: one of
+    /// [`Tokenizer::special_tokens`], `eot_token` (the end of a turn), `eom_token` (of a message).
+    pub fn special(&self, name: &str) -> Option<u32> {
+        self.named.id(name)
     }
 
     /// Whether generation ends at this token: the end of a text or of a turn.

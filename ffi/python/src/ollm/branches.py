@@ -4,28 +4,8 @@ import ctypes
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from . import _call, c
-from ._call import Handle, Status
-from .c import BranchState
-from .options import Branch, Expansion, Found, Tally, latent
-
-
-def _branch(made):
-    count = made.token_count
-    return Branch(
-        list(made.tokens[:count]) if count else [],
-        [latent(number) for number in made.latents[:count]] if count else [],
-        _call.text_at(made.text, made.text_length),
-        made.fork,
-        made.policy,
-        made.logprob,
-        made.count,
-        made.value,
-        latent(made.parent),
-        latent(made.merged_into),
-        bool(made.at_boundary),
-        BranchState(made.state),
-        None if made.error == Status.OK else _call.Error(_call._status(made.error), ""),
-    )
+from ._call import Handle
+from .options import Branch, Expansion, Found, Tally
 
 
 class Branches(Handle):
@@ -71,7 +51,7 @@ class Branches(Handle):
             raise IndexError(f"branch {index} of {count}")
         made = _call.struct(c.ollm_branch)
         _call.check(c.ollm_branches_get(self._c, at, ctypes.byref(made)))
-        return _branch(made)
+        return Branch.of(made)
 
     def __iter__(self) -> Iterator[Branch]:
         return (self[index] for index in range(len(self)))
@@ -94,7 +74,7 @@ class Branches(Handle):
         each = _call.function(each, "each") if each is not None else None
 
         def show(branches, count):
-            return _call.stops(each([_branch(one[0]) for one in branches[:count]])) if each else 0
+            return _call.stops(each([Branch.of(one[0]) for one in branches[:count]])) if each else 0
 
         options.each = _call.guarded(c.ollm_branches_fn, show, 1)
         with _call.interruptible():

@@ -73,8 +73,8 @@ class Status(IntEnum):
     BUFFER_TOO_SMALL:
         A buffer is too small; the size that is needed was written.
     BUSY:
-        The session, or the branches, are in use: by another thread, or by the call that called
-        back.
+        The session, branches, chat, parser or batch is in use: by another thread, or by the call
+        that called back.
     CANCELLED:
         The call was cancelled. The session is at its last complete position, and the next call
         continues from there.
@@ -85,11 +85,13 @@ class Status(IntEnum):
     IO:
         The system could not read or write a file, or not start a thread.
     BAD_FILE:
-        The file is damaged, or is no GGUF file at all.
+        The file is damaged, or not of the kind that was asked for: a GGUF file, a saved session.
     UNSUPPORTED:
-        The file asks for something that this version does not do.
+        What is asked for is not in this version, this build, or this model; or a grammar cannot go
+        on.
     MISMATCH:
-        A plugin or a saved session belongs to another model, or branches to another text.
+        Two things do not belong together: what was made for another model (a plugin, adapters, a
+        grammar, a saved session), branches of another text.
     NO_PLUGIN:
         There is no plugin, and the call needs one.
     NO_TOKENIZER:
@@ -97,13 +99,13 @@ class Status(IntEnum):
     TEMPLATE:
         The chat template refused the conversation, or failed.
     CONTEXT_FULL:
-        The context has no room for this. The session stays as it was.
+        The context has no room for this, or for more.
     EMPTY:
         There is nothing to continue: no token was fed yet.
     NOT_FINITE:
         The weights give no numbers: the file may be damaged.
     INTERNAL:
-        A bug in the library; the session that it happened in can only be freed.
+        A bug in the library; the object that it happened in can only be freed.
     """
 
     OK = 0
@@ -589,14 +591,12 @@ ollm_chat_text = _function(
     "ollm_chat_text",
     c_int32,
     [c_void_p, POINTER(ollm_message), c_size_t, c_int32, POINTER(c_char), c_size_t, POINTER(c_size_t)],
-    r"""The text of a conversation, by the chat template of the model's file. With `answer` other than 0
-it ends where the model's answer begins. It is for reading: to feed a conversation, make tokens
-with `ollm_chat_tokens`, since `ollm_tokenize` cannot tell the template's control tokens from
-those that a user wrote.
+    r"""The text of a conversation, by the chat template of the model's file: `ollm_chat_render` where
+there are roles and contents alone. With `answer` other than 0 it ends where the model's answer
+begins. It is for reading: to feed a conversation, make tokens with `ollm_chat_tokens`, since
+`ollm_tokenize` cannot tell the template's control tokens from those that a user wrote.
 
-Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
-`OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`,
-`OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+Any thread. Statuses: as `ollm_chat_render`. Since 0.1.0.
 """,
 )
 
@@ -784,7 +784,8 @@ not tell what is the template's and what was said.
 
 Any thread. Statuses: `OLLM_INVALID_ARGUMENT` (also for JSON that is no conversation),
 `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no
-template), `OLLM_TEMPLATE`. Since 0.1.0.
+template), `OLLM_TEMPLATE`, `OLLM_IO` if there is no thread for the template,
+`OLLM_OUT_OF_MEMORY`. Since 0.1.0.
 """,
 )
 
@@ -813,7 +814,8 @@ outside of a thought. On success `*parser` is a handle of one owner: free it wit
 `ollm_chat_parser_free`.
 
 Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
-`OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+`OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`, `OLLM_IO`, `OLLM_OUT_OF_MEMORY`. Since
+0.1.0.
 """,
 )
 
@@ -866,8 +868,8 @@ Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1
 
 
 # Has one of the application's threads call `ollm_worker_run(worker)`, now or later, and does not
-# wait for it; any other result than 0 makes `ollm_session_new` fail. It is called inside
-# `ollm_session_new`, for each worker. Since 0.1.0.
+# wait for it. It is called inside `ollm_session_new` or `ollm_thread_pool_new`, for each worker;
+# any other result than 0 makes these fail with `OLLM_IO`. Since 0.1.0.
 ollm_start_fn = CFUNCTYPE(c_int32, c_void_p, c_void_p)
 
 
@@ -875,9 +877,9 @@ ollm_worker_run = _function(
     "ollm_worker_run",
     c_int32,
     [c_void_p],
-    r"""Runs a worker of a session: it works until the session and its forks are freed, and then
-returns. The session does not wait for a worker that was never run. The worker's handle is dead
-when the session is freed: then this function returns `OLLM_INVALID_HANDLE` at once.
+    r"""Runs a worker of a session or of a pool: it works until these are freed, with all forks and
+branches, and all sessions of the pool, and then returns. Nobody waits for a worker that was
+never run. Its handle is dead by then: this function returns `OLLM_INVALID_HANDLE` at once.
 
 The thread is the worker's until then. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`;
 `OLLM_BUSY` inside a callback. Since 0.1.0.
@@ -1350,7 +1352,8 @@ class ollm_logit_bias(ctypes.Structure):
 
 # Sees and changes the logits of a step, one for each token of the vocabulary, given the tokens so
 # far; both arrays are gone when the callback returns. `-INFINITY` bans a token. If no token is
-# left, or a logit is no number, the step fails. Since 0.1.0.
+# left that may come, or a logit is no number, the step fails with `OLLM_INVALID_ARGUMENT`. Since
+# 0.1.0.
 ollm_logits_fn = CFUNCTYPE(None, c_void_p, POINTER(c_float), c_size_t, POINTER(c_uint32), c_size_t)
 
 
@@ -1495,8 +1498,9 @@ class GrammarKind(IntEnum):
     r"""What the text of a grammar is written in. Since 0.1.0.
 
     JSON_SCHEMA:
-        JSON schema. A keyword that is not supported is an error that names it. Between tokens of
-        JSON there may be one space, or a line feed with up to 20 spaces or tabs.
+        JSON schema. A keyword that is not supported is an error that names it. The JSON is of one
+        line, with one space behind each `,` and `:` and no other white space, unless the schema
+        says otherwise under `x-guidance`.
     REGEX:
         A regular expression without look-around, which all of the text matches.
     LARK:
@@ -1518,7 +1522,7 @@ class ollm_constraint_options(ctypes.Structure):
         `sizeof` of this struct.
     trigger:
         If it is not NULL, the text is free until it has this text, such as `</think>`: the grammar
-        begins behind it. A text without it may end anywhere.
+        begins behind it. A text without it may end anywhere. At most 4096 bytes.
     trigger_length:
         Bytes of `trigger`.
     begun:
@@ -1539,8 +1543,9 @@ ollm_grammar_new = _function(
     c_int32,
     [c_void_p, c_int32, c_char_p, c_size_t, POINTER(c_void_p)],
     r"""Compiles a grammar of `length` bytes, in the notation `kind` (an `ollm_grammar_kind`), for the
-tokens of `model`. The first one on a model takes some 50 ms more. On success `*grammar` is a
-handle of one owner: free it with `ollm_grammar_free`. Sessions that keep to it keep it alive.
+tokens of `model`. It has at most 256 KiB, and 100 brackets in brackets (those in its texts
+count). The first one on a model takes some 50 ms more. On success `*grammar` is a handle of one
+owner: free it with `ollm_grammar_free`. Sessions that keep to it keep it alive.
 
 Any thread. Statuses: `OLLM_INVALID_ARGUMENT` also for a text that is no grammar, or asks for a
 feature that is not supported, which `ollm_last_error` names; `OLLM_INVALID_HANDLE`,
@@ -1708,8 +1713,9 @@ sequence. `token` must begin with its `struct_size`. An end token is a token lik
 here: the caller chooses whether to generate more.
 
 Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`,
-`OLLM_EMPTY`, `OLLM_CONTEXT_FULL`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`;
-then the session stays as it was. Since 0.1.0.
+`OLLM_EMPTY`, `OLLM_CONTEXT_FULL`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`,
+`OLLM_UNSUPPORTED` if its grammar cannot go on, or its model generates no text; then the session
+stays as it was. Since 0.1.0.
 """,
 )
 
@@ -1738,8 +1744,8 @@ still held back at the end comes with one more call of `each`, whose `id` is `OL
 
 Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`,
 `OLLM_EMPTY`, `OLLM_NO_TOKENIZER`, `OLLM_NO_PLUGIN`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`,
-`OLLM_MEMORY_LIMIT`; `OLLM_CANCELLED` and `OLLM_CONTEXT_FULL` if these end it. The session holds
-all tokens that came before. Since 0.1.0.
+`OLLM_MEMORY_LIMIT`, `OLLM_UNSUPPORTED` as `ollm_session_step`; `OLLM_CANCELLED` and
+`OLLM_CONTEXT_FULL` if these end it. The session holds all tokens that came before. Since 0.1.0.
 """,
 )
 
@@ -1750,7 +1756,7 @@ class ollm_chat_options(ctypes.Structure):
     struct_size:
         `sizeof` of this struct.
     variables_json:
-        Variables of the chat template, as a JSON object: `tools` and others, as in
+        Variables of the chat template, as a JSON object: `tools`, `chat_template` and others, as in
         `ollm_chat_input`. NULL: none.
     variables_json_length:
         Bytes of `variables_json`.
@@ -1761,7 +1767,8 @@ class ollm_chat_options(ctypes.Structure):
         1: what the model thinks has the limit `reasoning_budget`.
     constrain_calls:
         1: the arguments of each tool call follow the JSON schema of the tool, from the text on that
-        opens calls in the model's form. Other text stays free.
+        opens calls in the model's form. Other text stays free; the session's own constraint does
+        not count in answers then.
     no_context_shift:
         1: a full context ends with `OLLM_CONTEXT_FULL` and `OLLM_REASON_CONTEXT`; 0: the model
         forgets the oldest turns.
@@ -1856,10 +1863,11 @@ model. `options` may be NULL. The session is not the chat's own: it can be used 
 and after it is freed the chat has no answers any more. On success `*chat` is a handle of one
 owner: free it with `ollm_chat_free`.
 
-Statuses: `OLLM_INVALID_ARGUMENT` (also for a reasoning budget where the template shows no
-thoughts, and for constrained calls without tools), `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
-`OLLM_BUSY`, `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`, `OLLM_OUT_OF_MEMORY`;
-`OLLM_UNSUPPORTED` for constrained calls in a build without grammars. Since 0.1.0.
+Statuses: `OLLM_INVALID_ARGUMENT` (also for a template that is none of the file's, for a
+reasoning budget where the template shows no thoughts, and for constrained calls without tools),
+`OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_NO_TOKENIZER` (or no template),
+`OLLM_TEMPLATE`, `OLLM_OUT_OF_MEMORY`; `OLLM_UNSUPPORTED` for constrained calls in a build
+without grammars. Since 0.1.0.
 """,
 )
 
@@ -1942,7 +1950,8 @@ status `OLLM_CANCELLED`; the next call goes on from there.
 Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE` (also where the session was freed),
 `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_EMPTY` if there is nothing to answer, `OLLM_CANCELLED`,
 `OLLM_CONTEXT_FULL` if the system messages and the last turn alone do not fit, `OLLM_TEMPLATE`,
-`OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the messages are as they
+`OLLM_IO` if there is no thread for the template, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`,
+`OLLM_MEMORY_LIMIT`, `OLLM_UNSUPPORTED` as `ollm_session_step`; then the messages are as they
 were. Since 0.1.0.
 """,
 )
@@ -2002,7 +2011,7 @@ ollm_chat_reset = _function(
     [c_void_p],
     r"""Forgets all messages but the system messages at the beginning.
 
-Statuses: `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
 """,
 )
 
@@ -2026,13 +2035,11 @@ ollm_chat_restore_file = _function(
     [c_void_p, c_char_p],
     r"""Restores chat and session from a file: under the same settings, sampling and selection, the next
 answer has the bits that it would have had in the saved chat. The template variables are those
-of the file; calls of tools stay constrained where the tools are the same.
+of the file; calls of tools stay constrained where tools and template are the same.
 
-Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
-`OLLM_BAD_FILE` if it is damaged or no saved chat, `OLLM_UNSUPPORTED` for another version,
-`OLLM_MISMATCH` for another model or another type of KV cache, `OLLM_CONTEXT_FULL` if it is
-longer than the context, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then chat and session stay
-as they were. Since 0.1.0.
+Statuses: as `ollm_session_restore_file`; `OLLM_BAD_FILE` also if it is no saved chat,
+`OLLM_INVALID_ARGUMENT` also if its variables choose a template that the model does not have.
+Chat and session then stay as they were. Since 0.1.0.
 """,
 )
 
@@ -2147,10 +2154,9 @@ ollm_session_set_draft = _function(
     r"""Sets what guesses the tokens to come. What it guesses goes through the network beside the last
 token, and is of use where the session chooses just that: the tokens are the same, bit for bit,
 and fewer passes are made (`ollm_session_statistics` tells how many). `draft` is of
-`ollm_draft`. How long drafts are follows
-from what they bring. Steps of this session alone draft; batches, branches and forks do not.
-`model` is the draft model of `OLLM_DRAFT_MODEL`, which the session keeps alive, and NULL
-otherwise; its memory is not under the session's limit.
+`ollm_draft`. How long drafts are follows from what they bring. Steps of this session alone
+draft; batches, branches and forks do not. `model` is the draft model of `OLLM_DRAFT_MODEL`,
+which the session keeps alive, and NULL otherwise; its memory is not under the session's limit.
 
 Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_MISMATCH` for a
 model of another vocabulary, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
@@ -3026,7 +3032,8 @@ weights, as far as samples of each tensor tell: a change of a few weights is not
 
 Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
 `OLLM_BAD_FILE` if it is damaged, `OLLM_UNSUPPORTED` for another version, `OLLM_MISMATCH` for
-another model or another type of KV cache, `OLLM_CONTEXT_FULL` if it is longer than the context,
+another model, other adapters, another type of KV cache, or a held latent that this session's
+plugin does not have; `OLLM_CONTEXT_FULL` if it is longer than the context,
 `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the session stays as it was. Since 0.1.0.
 """,
 )
@@ -3044,8 +3051,10 @@ restored, the rest is computed, and the prompt is put into the folder. The sessi
 one folder. How many tokens came from it is in `*found`, which may be NULL. A session that is
 not empty is fed without the folder.
 
-Statuses: as `ollm_session_feed`, and `OLLM_IO` if the folder cannot be made or written.
-Damaged files, and those of other models, are not used. Since 0.1.0.
+Statuses: as `ollm_session_feed`; `OLLM_IO` if the folder cannot be made, and then the session
+stays as it was, or if the prompt cannot be put into it: then the tokens are in the session
+(`ollm_session_position` tells). Damaged files, and those of other models, are not used. Since
+0.1.0.
 """,
 )
 

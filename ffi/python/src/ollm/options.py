@@ -142,6 +142,26 @@ class Branch(NamedTuple):
         """Whether it is still generated."""
         return self.state == BranchState.OPEN
 
+    @classmethod
+    def of(cls, made):
+        """What C shows."""
+        count = made.token_count
+        return cls(
+            list(made.tokens[:count]) if count else [],
+            [latent(number) for number in made.latents[:count]] if count else [],
+            _call.text_at(made.text, made.text_length),
+            made.fork,
+            made.policy,
+            made.logprob,
+            made.count,
+            made.value,
+            latent(made.parent),
+            latent(made.merged_into),
+            bool(made.at_boundary),
+            BranchState(made.state),
+            None if made.error == _call.Status.OK else _call.Error(_call._status(made.error), ""),
+        )
+
 
 class Found(NamedTuple):
     """What a search or a vote found."""
@@ -348,19 +368,25 @@ class Tally:
     """How answers are found, and which one wins.
 
     `rule` is "number" (as an empty one), "hash", "boxed", "regex:RE" or "text"; or `answer(text)`
-    gives the answer of a text, or None.
+    gives the answer of a text, or None. `score_of(branch)` says how good a branch is in place of
+    `score`: the higher, the better; NaN is the lowest.
     """
 
     rule: str = ""
     weight: Weight = Weight.ONE
     score: Score = Score.LOGPROB
     answer: Optional[Callable[[str], Optional[str]]] = None
+    score_of: Optional[Callable[[Branch], float]] = None
 
     def _struct(self):
         rule = _call.utf8(self.rule, "rule") or None
         made = _call.struct(c.ollm_tally, rule=rule, weight=self.weight, score=self.score)
         if self.answer is not None:
             made.answer = _answer(_call.function(self.answer, "answer"))
+        if self.score_of is not None:
+            score_of = _call.function(self.score_of, "score_of")
+            score = lambda branch: _call.real(score_of(Branch.of(branch[0])), "the score")
+            made.score_of = _call.guarded(c.ollm_score_fn, score, 0.0)
         return made
 
 

@@ -391,10 +391,14 @@ class _Suggestions(Handle):
         return Suggestion(text, list(tokens), made.probability, latent(made.latent))
 
 
+_ENDS = {Status.CONTEXT_FULL: Reason.CONTEXT, Status.CANCELLED: Reason.CANCELLED}
+
+
 class Generation:
-    """The tokens of an answer, as an iterator; `text` is what came so far, `reason` why it ended (None
-    while it has not). Text that may be the beginning of a stop string is held back; what is still held
-    back at the end comes with a token whose `id` is None."""
+    """The tokens of an answer, as an iterator; `text` is what came so far, `reason` why it ended: None
+    while it has not, and behind an error other than a full context or a cancellation. Text that may
+    be the beginning of a stop string is held back; what is still held back at the end comes with a
+    token whose `id` is None."""
 
     def __init__(self, session: Session, limit: int = 0, stops: Sequence[str] = ()):
         self._session = _call.instance(session, Session, "session")
@@ -405,7 +409,8 @@ class Generation:
         if "" in self._stops:
             raise ValueError("a stop string is empty")
         self._held = ""
-        self._error: Optional[BaseException] = None
+        self._error: Optional[Error] = None
+        self._over = False
         self.text = ""
         self.reason: Optional[Reason] = None
 
@@ -413,19 +418,17 @@ class Generation:
         return self
 
     def __next__(self) -> Token:
-        if self.reason is not None or self._error is not None:
+        if self._over:
             return self._rest()
         if self._left == 0:
-            self.reason = Reason.LIMIT
-            return self._rest()
+            return self._end(Reason.LIMIT)
         try:
             token = self._session.step()
         except Error as error:
             self._error = error
-            return self._rest()
+            return self._end(_ENDS.get(error.status))
         if token.is_end:
-            self.reason = Reason.END
-            return self._rest()
+            return self._end(Reason.END)
         if self._left is not None:
             self._left -= 1
         return self._shown(token._replace(text=self._sure(token.text)))
@@ -434,13 +437,17 @@ class Generation:
         self.text += token.text
         return token
 
+    def _end(self, reason):
+        self.reason, self._over = reason, True
+        return self._rest()
+
     def _rest(self):
         """What was held back, once; then the end."""
         if self._held:
             held, self._held = self._held, ""
             return self._shown(Token(None, held))
         if self._error is not None:
-            error, self._error, self.reason = self._error, None, Reason.CALLBACK
+            error, self._error = self._error, None
             raise error
         raise StopIteration
 
@@ -449,7 +456,8 @@ class Generation:
         self._held += piece
         found = [at for at in map(self._held.find, self._stops) if at >= 0]
         if found:
-            sure, self._held, self.reason = self._held[: min(found)], "", Reason.STOP
+            sure, self._held = self._held[: min(found)], ""
+            self.reason, self._over = Reason.STOP, True
             return sure
         starts = (at for at in range(len(self._held)) if any(stop.startswith(self._held[at:]) for stop in self._stops))
         at = next(starts, len(self._held))
@@ -474,6 +482,8 @@ class Batch(Handle):
         outcomes = (ctypes.c_int32 * max(count, 1))()
         places = (ctypes.POINTER(c.ollm_token) * count)(*map(ctypes.pointer, tokens))
         _call.check(c.ollm_batch_step(self._c, (ctypes.c_void_p * count)(*numbers), count, places, outcomes))
-        return [
-            _token(token) if outcome == Status.OK else _call.failure(outcome) for token, outcome in zip(tokens, outcomes)
-        ]
+        # The message is that of the last one that failed.
+        errors = [Error(_call._status(outcome), "") for outcome in outcomes if outcome != Status.OK]
+        errors[-1:] = [_call.failure(error.status) for error in errors[-1:]]
+        rest = iter(errors)
+        return [_token(token) if outcome == Status.OK else next(rest) for token, outcome in zip(tokens, outcomes)]

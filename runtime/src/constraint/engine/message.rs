@@ -5,12 +5,23 @@ use crate::constraint::kind::GrammarKind;
 /// What is wrong with a grammar of this kind.
 pub(super) fn told(kind: GrammarKind, reason: &str) -> String {
     let reason = first_line(reason);
+    if reason.starts_with("panic: ") {
+        return "it is too complex for the engine".to_owned();
+    }
     match kind {
         GrammarKind::JsonSchema => of_schema(&reason).unwrap_or(reason),
         // The engine sees a rule that holds the expression.
         GrammarKind::Regex => of_regex(&reason).unwrap_or(reason),
-        GrammarKind::Lark | GrammarKind::Gbnf => reason,
+        GrammarKind::Lark => reason,
+        // The engine sees it in Lark, where places are others.
+        GrammarKind::Gbnf => without_place(&reason).unwrap_or(&reason).to_owned(),
     }
+}
+
+/// The rest of "at LINE(COLUMN): REST".
+fn without_place(reason: &str) -> Option<&str> {
+    let (place, rest) = reason.strip_prefix("at ").unwrap_or(reason).split_once("): ")?;
+    place.bytes().all(|byte| byte.is_ascii_digit() || byte == b'(').then_some(rest)
 }
 
 fn of_schema(reason: &str) -> Option<String> {
@@ -37,8 +48,6 @@ fn of_regex(reason: &str) -> Option<String> {
     }
     let (_, parsed) = reason.split_once("regex parse error:")?;
     let (expression, message) = parsed.rsplit_once("error: ")?;
-    // The rule that held it is no part of the message.
-    let message = message.split(" 1 | start:").next().unwrap_or_default();
     let expression = expression.trim_end_matches(['^', ' ']).trim_start();
     Some(format!("{message}, in {expression:?}"))
 }
@@ -46,7 +55,13 @@ fn of_regex(reason: &str) -> Option<String> {
 /// What an error says, without the dumps that follow it.
 pub(super) fn first_line(reason: &str) -> String {
     let reason = reason.split("\n<").next().unwrap_or_default();
-    reason.split_whitespace().collect::<Vec<_>>().join(" ")
+    let lines = reason.lines().take_while(|line| !is_dumped(line));
+    lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether it is a line of a grammar, behind its number.
+fn is_dumped(line: &str) -> bool {
+    line.split_once(" | ").is_some_and(|(number, _)| number.trim().parse::<usize>().is_ok())
 }
 
 #[cfg(test)]
@@ -68,7 +83,10 @@ mod tests {
                 "at 1(8): invalid regex: lookarounds not supported yet; WordUnicode in regex /x/",
                 r"word boundaries (\b, \B) are not supported",
             ),
-            (GrammarKind::Lark, "at 1(8): x", "at 1(8): x"),
+            (GrammarKind::Lark, "at 1(8): x\n1 | start: y\n   ^", "at 1(8): x"),
+            (GrammarKind::Gbnf, "at 3(5): x (y): z\n 1 | start: r0\n", "x (y): z"),
+            (GrammarKind::Gbnf, "no rule (a): b", "no rule (a): b"),
+            (GrammarKind::Gbnf, "panic: assertion failed: x\n<>", "it is too complex for the engine"),
         ] {
             assert_eq!(told(kind, reason), expected);
         }

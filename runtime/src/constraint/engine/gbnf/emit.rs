@@ -73,6 +73,7 @@ mod tests {
     fn a_regular_grammar_is_one_terminal() {
         let lark = to_lark("root ::= yes | \"no\"\nyes ::= \"yes\"{2,3}").unwrap();
         assert_eq!(lark, "start: R0\n// root\nR0: (R1 | /no/)\n// yes\nR1: (/yes/){2,3}\n");
+        assert_eq!(to_lark("root ::= \"a\"{0} \"b\"").unwrap(), "start: R0\n// root\nR0: (\"\" /b/)\n");
     }
 
     #[test]

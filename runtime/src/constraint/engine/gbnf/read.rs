@@ -196,7 +196,7 @@ impl Reader<'_> {
                 _ => return Ok(part),
             };
             self.rest.next();
-            part = Part::Repeat(Box::new(part), from, to);
+            part = if to == Some(0) { Part::Sequence(Vec::new()) } else { Part::Repeat(Box::new(part), from, to) };
         }
         self.wrong("these are too many repetitions of repetitions")
     }
