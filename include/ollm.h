@@ -1898,10 +1898,11 @@ ollm_status ollm_branches_withdraw_cancel(ollm_branches *branches);
 /// after those that are there. Branches that would go the same way are merged at once. NULL expands
 /// all latents.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT` also for a branch that is none or has ended, and for a count
-/// of 0; `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`, `OLLM_EMPTY`, `OLLM_NO_PLUGIN` if
-/// latents are expanded without one, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`
-/// if a token of each does not fit; then there are as many branches as before. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT` also for a branch that is none or has ended, for a second
+/// expansion into latents or tokens without a step between, and for a count of 0;
+/// `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`, `OLLM_EMPTY`, `OLLM_NO_PLUGIN` if latents
+/// are expanded without one, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT` if a
+/// token of each does not fit; then there are as many branches as before. Since 0.1.0.
 ollm_status ollm_branches_expand(ollm_branches *branches, size_t branch, const ollm_expansion *expansion);
 
 /// Advances all open branches by a token each, in one pass over the weights; how many there were
@@ -2063,16 +2064,17 @@ typedef struct ollm_found {
     size_t generated;
 } ollm_found;
 
-/// Searches: expands (a vote and best the only branch, if it is at a boundary; a beam each that
-/// is), generates, and prunes the branches that are still open at the end; `*found`, which must
-/// begin with its `struct_size`, tells what was found. `options` may be NULL, which is a vote of
-/// all latents.
+/// Searches: expands (a vote and best the first branch, if none was expanded yet; a beam each at
+/// its boundary), generates, and prunes the branches that are still open at the end; `*found`,
+/// which must begin with its `struct_size`, tells what was found. `options` may be NULL, which is a
+/// vote of all latents.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT` also for a rule that is none, such as a regular expression
 /// without one group; `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_CANCELLED`,
 /// `OLLM_EMPTY`, `OLLM_NO_PLUGIN` if latents or values are asked for that the session has not,
 /// `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`. The branches then are where the
-/// last whole step left them: a second call continues. Since 0.1.0.
+/// last whole step left them: a second call continues, and finds what the first would have found.
+/// Since 0.1.0.
 ollm_status ollm_branches_run(ollm_branches *branches,
                               const ollm_search_options *options,
                               ollm_found *found);
@@ -2082,7 +2084,8 @@ ollm_status ollm_branches_run(ollm_branches *branches,
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT` also for a rule that is none; `OLLM_INVALID_HANDLE`,
 /// `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_NO_PLUGIN` if values are asked for that the session has
-/// not; the error of a branch, if all have failed. Since 0.1.0.
+/// not; `OLLM_CANCELLED`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT` where they are computed; the
+/// error of a branch, if all have failed. Since 0.1.0.
 ollm_status ollm_branches_vote(ollm_branches *branches, const ollm_tally *tally, ollm_found *found);
 
 // ---------------------------------------------------------------------------------------------------------------------

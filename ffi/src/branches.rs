@@ -256,10 +256,11 @@ impl OllmExpansion {
 /// after those that are there. Branches that would go the same way are merged at once. NULL expands
 /// all latents.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT` also for a branch that is none or has ended, and for a count
-/// of 0; `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`, `OLLM_EMPTY`, `OLLM_NO_PLUGIN` if
-/// latents are expanded without one, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`
-/// if a token of each does not fit; then there are as many branches as before. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT` also for a branch that is none or has ended, for a second
+/// expansion into latents or tokens without a step between, and for a count of 0;
+/// `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`, `OLLM_EMPTY`, `OLLM_NO_PLUGIN` if latents
+/// are expanded without one, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT` if a
+/// token of each does not fit; then there are as many branches as before. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_branches_expand(
     branches: *mut OllmBranches,

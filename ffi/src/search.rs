@@ -295,16 +295,17 @@ impl Tally {
     }
 }
 
-/// Searches: expands (a vote and best the only branch, if it is at a boundary; a beam each that
-/// is), generates, and prunes the branches that are still open at the end; `*found`, which must
-/// begin with its `struct_size`, tells what was found. `options` may be NULL, which is a vote of
-/// all latents.
+/// Searches: expands (a vote and best the first branch, if none was expanded yet; a beam each at
+/// its boundary), generates, and prunes the branches that are still open at the end; `*found`,
+/// which must begin with its `struct_size`, tells what was found. `options` may be NULL, which is a
+/// vote of all latents.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT` also for a rule that is none, such as a regular expression
 /// without one group; `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_CANCELLED`,
 /// `OLLM_EMPTY`, `OLLM_NO_PLUGIN` if latents or values are asked for that the session has not,
 /// `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`. The branches then are where the
-/// last whole step left them: a second call continues. Since 0.1.0.
+/// last whole step left them: a second call continues, and finds what the first would have found.
+/// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_branches_run(
     branches: *mut OllmBranches,
@@ -359,7 +360,8 @@ impl OllmSearchOptions {
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT` also for a rule that is none; `OLLM_INVALID_HANDLE`,
 /// `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_NO_PLUGIN` if values are asked for that the session has
-/// not; the error of a branch, if all have failed. Since 0.1.0.
+/// not; `OLLM_CANCELLED`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT` where they are computed; the
+/// error of a branch, if all have failed. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_branches_vote(
     branches: *mut OllmBranches,

@@ -52,6 +52,8 @@ static void a_branch_is_a_session_of_its_own(void) {
     CHECK(get(branches, 0).tokens == NULL && get(branches, 0).text_length == 0 && isnan(get(branches, 0).value));
     OK(ollm_branches_expand(branches, 0, NULL));
     CHECK(count_of(branches) == 10);
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_expand(branches, 0, NULL));
+    CHECK(count_of(branches) == 10);
     /* They live on without their session. */
     OK(ollm_session_free(&session));
     do {

@@ -162,7 +162,7 @@ fn check_branch(branch: &OllmBranch) {
             if branch.token_count == 0 { &[] } else { std::slice::from_raw_parts(branch.tokens, branch.token_count) };
         (text, tokens)
     };
-    assert!(std::str::from_utf8(text).is_ok() && tokens.iter().all(|&token| token < 320) && branch.count >= 1.0);
+    assert!(std::str::from_utf8(text).is_ok() && tokens.iter().all(|&token| token < 320) && branch.count > 0.0);
 }
 
 unsafe extern "C" fn answer(_: *mut c_void, text: OllmText, answer: *mut OllmText) {

@@ -336,7 +336,7 @@ pub(crate) struct BranchArgs {
     pub(crate) branches: Option<usize>,
     /// Into what a branch is expanded: latents, top:N (the N most probable latents), draw:N (drawn
     /// from the policy), tokens:N (the N most probable tokens) or sample:N:T (N samples at
-    /// temperature T) [default: latents; sample:N:0.8 without a plugin]
+    /// temperature T) [default: latents; without a plugin sample:N:T, at --temperature or else 0.8]
     #[arg(long, value_name = "HOW")]
     pub(crate) expand: Option<Expansion>,
     /// Which branch is better: policy, logprob (mean of the tokens, an end token included),

@@ -23,11 +23,11 @@ use crate::sampling::SampleArgs;
 const BRANCHES: usize = 10;
 const BEAM: usize = 4;
 
-/// The temperature of samples where none is given.
+/// The temperature of samples where none above 0 is given.
 const TEMPERATURE: f32 = 0.8;
 
-/// Branches that are watched at once.
-const WATCHED: usize = 24;
+/// Branches that are watched at once; of more those that are gone are not printed.
+const SHOWN: usize = 24;
 
 pub(crate) fn run(machine: &MachineArgs, args: &SearchArgs) -> Result<()> {
     machine.model()?;
@@ -78,9 +78,11 @@ impl BranchDefaults {
         expand: Option<Expansion>,
         hold: Option<Hold>,
         plugin: Option<&Plugin>,
+        temperature: f32,
     ) -> Self {
         let is_beam = strategy == Strategy::Beam;
-        let samples = Expansion::Sample { count: branches.unwrap_or(BRANCHES), temperature: TEMPERATURE };
+        let temperature = if temperature > 0.0 { temperature } else { TEMPERATURE };
+        let samples = Expansion::Sample { count: branches.unwrap_or(BRANCHES), temperature };
         let options = plugin.map_or(0, Plugin::option_count);
         let trained = plugin.map_or(Hold::All, |plugin| plugin.spec().hold);
         Self {
@@ -115,8 +117,16 @@ impl SearchFlags<'_> {
             }
         }
         let plugin = plugin.map(|plugin| &**plugin);
+        let sampling = sample.sampler(&engine.tokenizer)?.options().clone();
+        if let Some(given @ Expansion::Sample { temperature, .. }) = branch.expand
+            && ![0.0, temperature].contains(&sampling.temperature)
+        {
+            return Err(Failure::Usage(format!(
+                "--temperature has no effect: --expand {given} has a temperature of its own"
+            )));
+        }
         let BranchDefaults { expansion, width, hold } =
-            BranchDefaults::new(strategy, branch.branches, branch.expand, select.hold, plugin);
+            BranchDefaults::new(strategy, branch.branches, branch.expand, select.hold, plugin, sampling.temperature);
         if select.latent.is_some() && expansion.needs_plugin() && (is_beam || hold == Hold::All) {
             return Err(Failure::Usage(format!(
                 "--latent has no effect: --expand {expansion} gives each branch its latent until the next expansion"
@@ -132,7 +142,7 @@ impl SearchFlags<'_> {
             branches: BranchOptions {
                 latents: plugin.map(|_| select.mode().unwrap_or(LatentMode::Policy)),
                 hold: HoldUntil::new(hold, TokenEnds::new(&engine.tokenizer)),
-                sampling: sample.sampler(&engine.tokenizer)?.options().clone(),
+                sampling,
                 stops: stop.stop.clone(),
                 limit: stop.limit,
             },
@@ -168,7 +178,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(30);
 
 fn tell(branches: &Branches) {
     let open = branches.open().count();
-    let line = format!("search: {}, {open} of {} open\n", tokens(branches), count(branches.all().len(), "branch"));
+    let line = format!("search: {}, {open} of {} branches are open\n", tokens(branches), branches.all().len());
     // Nobody can be told that standard error is closed.
     let _ = io::Write::write_all(&mut io::stderr(), line.as_bytes());
 }
@@ -187,10 +197,12 @@ impl Watch {
 
     fn show(&mut self, branches: &Branches) {
         let style = ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-        while self.bars.len() < branches.all().len().min(WATCHED) {
+        let shown = shown(branches.all());
+        while self.bars.len() < shown.len() {
             self.bars.push(self.lines.add(ProgressBar::new_spinner().with_style(style.clone())));
         }
-        for (index, (branch, bar)) in branches.all().iter().zip(&self.bars).enumerate() {
+        for (index, bar) in shown.into_iter().zip(&self.bars) {
+            let branch = &branches.all()[index];
             let tail: String = {
                 let text = branch.text.replace('\n', "⏎");
                 let skipped = text.chars().count().saturating_sub(90);
@@ -205,9 +217,19 @@ impl Watch {
     }
 }
 
-/// The latent that a branch began with.
+/// The branches that are shown, in their order: all, or of many those that are open, before those
+/// that are complete, before the others.
+fn shown(all: &[Branch]) -> Vec<usize> {
+    let mut indices: Vec<usize> = (0..all.len()).collect();
+    indices.sort_by_key(|&index| (!all[index].is_open(), !all[index].is_complete()));
+    indices.truncate(SHOWN);
+    indices.sort_unstable();
+    indices
+}
+
+/// The latent that a branch began with; a token that a grammar forces has none.
 fn latent(branch: &Branch) -> Option<usize> {
-    branch.latents.first().copied().flatten()
+    branch.latents.iter().copied().flatten().next()
 }
 
 fn colour(paint: Paint, branch: &Branch, text: &str) -> String {
@@ -233,7 +255,14 @@ fn label(paint: Paint, index: usize, branch: &Branch) -> String {
 fn print(output: &mut Output, branches: &Branches, found: &Found, options: &SearchOptions) -> Result<()> {
     let paint = output.paint;
     output.line(&paint.dim("  id  z    end     answer       text"))?;
-    for (index, branch) in branches.all().iter().enumerate() {
+    let (all, mut hidden) = (branches.all(), 0);
+    for (index, branch) in all.iter().enumerate() {
+        let is_gone = matches!(branch.end, Some(BranchEnd::Pruned | BranchEnd::Merged(_)));
+        // Of a beam that are thousands.
+        if all.len() > SHOWN && is_gone && index != found.branch {
+            hidden += 1;
+            continue;
+        }
         let merged = matches!(branch.end, Some(BranchEnd::Merged(_)));
         let answer = options.answer.extract(&branch.text).filter(|_| branch.is_complete());
         let answer = answer.filter(|answer| answer.chars().count() <= 12).unwrap_or_default();
@@ -242,8 +271,11 @@ fn print(output: &mut Output, branches: &Branches, found: &Found, options: &Sear
         let row = format!("{marked}{} {answer:<12} {}", label(paint, index, branch), colour(paint, branch, &text));
         output.line(row.trim_end())?;
     }
+    if hidden > 0 {
+        output.line(&paint.dim(&format!("     and {hidden} more, pruned or merged (--json has all)")))?;
+    }
     output.line("")?;
-    print_best(output, branches, found)
+    print_best(output, branches, found, options)
 }
 
 /// What a search found, alone.
@@ -254,19 +286,22 @@ pub(crate) fn show(
     options: &SearchOptions,
     json: bool,
 ) -> Result<()> {
-    if json { output.json(&document(branches, found, options)) } else { print_best(output, branches, found) }
+    if json { output.json(&document(branches, found, options)) } else { print_best(output, branches, found, options) }
 }
 
 /// The best text, its answer, and how sure that is.
-fn print_best(output: &mut Output, branches: &Branches, found: &Found) -> Result<()> {
+fn print_best(output: &mut Output, branches: &Branches, found: &Found, options: &SearchOptions) -> Result<()> {
     let (paint, best) = (output.paint, &branches.all()[found.branch]);
     output.line(&colour(paint, best, best.text.trim()))?;
-    let answer = found.answer.as_ref().filter(|answer| **answer != best.text.trim());
-    let answer = answer.map_or(String::new(), |answer| format!("{}, ", paint.bold(&format!("answer {answer}"))));
-    let agree = format!("{:.0} % of the weight agrees", 100.0 * found.confidence);
+    let share = format!("{:.0} % of the weight agrees", 100.0 * found.confidence);
+    let agree = match &found.answer {
+        None => format!("{} by the rule {}", paint.bold("no answer"), options.answer),
+        Some(answer) if answer == best.text.trim() => share,
+        Some(answer) => format!("{}, {share}", paint.bold(&format!("answer {answer}"))),
+    };
     let passes = format!("{} pass{}", branches.passes(), if branches.passes() == 1 { "" } else { "es" });
     let work = format!("{}, {}", passes, tokens(branches));
-    output.line(&format!("\n{answer}{agree} · {}", paint.dim(&work)))
+    output.line(&format!("\n{agree} · {}", paint.dim(&work)))
 }
 
 fn tokens(branches: &Branches) -> String {
@@ -307,4 +342,19 @@ pub(crate) fn document(branches: &Branches, found: &Found, options: &SearchOptio
         "passes": branches.passes(),
         "generated": branches.generated(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_branches_those_are_shown_that_matter_most() {
+        let branch = |end: Option<BranchEnd>| Branch { end, ..Branch::default() };
+        let mut all = vec![branch(Some(BranchEnd::Pruned)); SHOWN];
+        assert_eq!(shown(&all), (0..SHOWN).collect::<Vec<_>>());
+        all.extend([branch(Some(BranchEnd::End)), branch(Some(BranchEnd::Pruned)), branch(None)]);
+        let expected: Vec<usize> = (0..SHOWN - 2).chain([SHOWN, SHOWN + 2]).collect();
+        assert_eq!(shown(&all), expected);
+    }
 }

@@ -52,6 +52,14 @@ pub enum BranchError {
         /// Its index.
         branch: usize,
     },
+    /// The branch was expanded before, and has taken no step since: what the expansion would choose
+    /// is chosen already.
+    Chosen {
+        /// Its index.
+        branch: usize,
+        /// What it cannot be expanded into.
+        expansion: Expansion,
+    },
     /// A session cannot take the place of a branch: it has another model, plugin, instruction set
     /// or context, or its text is not the one that the branches began from.
     Mismatch,
@@ -77,6 +85,9 @@ impl fmt::Display for BranchError {
             }
             Self::NoBranch { branch } => write!(f, "there is no branch {branch}"),
             Self::Ended { branch } => write!(f, "branch {branch} has ended"),
+            Self::Chosen { branch, expansion } => {
+                write!(f, "branch {branch} was expanded here before: take a step before {expansion}")
+            }
             Self::Mismatch => {
                 write!(f, "the session is not where the branches began, or not of their model and plugin")
             }

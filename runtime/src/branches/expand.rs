@@ -16,6 +16,19 @@ use super::tree::{Branches, Chooser, Picked, source};
 
 type Result<T, E = BranchError> = std::result::Result<T, E>;
 
+impl Chooser {
+    /// Whether an expansion has chosen already what this one would choose.
+    fn has_chosen(&self, expansion: Expansion) -> bool {
+        match expansion {
+            Expansion::Latents | Expansion::Top(_) | Expansion::Draw(_) => {
+                self.latents.is_unused() || self.forced.is_some()
+            }
+            Expansion::Tokens(_) => self.forced.is_some(),
+            Expansion::Sample { .. } => false,
+        }
+    }
+}
+
 impl Branches {
     /// Makes several branches of one. The first of them is the branch itself; the others follow
     /// those that are there. Branches that will go the same way are merged at once. Tells which
@@ -23,12 +36,15 @@ impl Branches {
     ///
     /// # Errors
     /// [`BranchError::NoPlugin`], [`BranchError::Latents`], [`BranchError::Count`],
-    /// [`BranchError::NoBranch`], [`BranchError::Ended`]; [`SessionError::MemoryLimit`] if there is
-    /// no memory for a token of each; and as [`Session::step`](crate::session::Session::step). Then
-    /// there are as many branches as before.
+    /// [`BranchError::NoBranch`], [`BranchError::Ended`], [`BranchError::Chosen`];
+    /// [`SessionError::MemoryLimit`] if there is no memory for a token of each; and as
+    /// [`Session::step`](crate::session::Session::step). Then there are as many branches as before.
     pub fn expand(&mut self, branch: usize, expansion: Expansion) -> Result<Vec<usize>> {
         self.open_branch(branch)?;
         self.check_expansion(expansion)?;
+        if self.choosers[branch].has_chosen(expansion) {
+            return Err(BranchError::Chosen { branch, expansion });
+        }
         let count = expansion.count(self.option_count());
         let open = (self.open().count() - 1).saturating_add(count);
         if count == 0 || open > MAX_BRANCHES {
@@ -36,10 +52,24 @@ impl Branches {
             return Err(BranchError::Count { what: "open branches", count, most: MAX_BRANCHES });
         }
         self.check_memory(self.lane_of(branch)?.session.kv_bytes_missing(1).saturating_mul(count - 1), count)?;
-        match expansion {
+        let copies = match expansion {
             Expansion::Latents | Expansion::Top(_) | Expansion::Draw(_) => self.expand_latents(branch, expansion),
             Expansion::Tokens(count) => self.expand_tokens(branch, count),
             Expansion::Sample { count, temperature } => self.expand_samples(branch, count, temperature),
+        }?;
+        self.is_expanded = true;
+        Ok(copies)
+    }
+
+    /// As [`Branches::expand`], but what goes wrong with this branch alone ends it, as in a step.
+    pub(super) fn expand_or_end(&mut self, branch: usize, expansion: Expansion) -> Result<()> {
+        use SessionError::{Constraint, Logits, Plugin, Select};
+        match self.expand(branch, expansion) {
+            Err(BranchError::Session(error @ (Plugin(_) | Logits(_) | Select(_) | Constraint(_)))) => {
+                self.end(branch, BranchEnd::Failed(Arc::new(error)));
+                Ok(())
+            }
+            outcome => outcome.map(drop),
         }
     }
 
@@ -61,8 +91,9 @@ impl Branches {
     fn expand_latents(&mut self, branch: usize, expansion: Expansion) -> Result<Vec<usize>> {
         let (seed, lane) = (self.options.sampling.seed, self.lane_index(branch)?);
         let session = &mut self.lanes[lane].session;
-        self.passes += usize::from(session.has_pending());
-        let (place, policy) = (session.place(), session.policy()?.to_vec());
+        let (pending, place) = (session.pending(), session.place());
+        let policy = session.policy()?.to_vec();
+        self.count_passes(pending);
         let latents: Vec<usize> = match expansion {
             Expansion::Top(count) => most_probable(&policy, count),
             Expansion::Draw(count) => {
@@ -90,7 +121,7 @@ impl Branches {
     fn expand_tokens(&mut self, branch: usize, count: usize) -> Result<Vec<usize>> {
         let (lane, before) = (self.lane_index(branch)?, self.choosers[branch].latents);
         let session = &mut self.lanes[lane].session;
-        let (pending, mut latents) = (session.has_pending(), before);
+        let (pending, mut latents) = (session.pending(), before);
         let source = source(self.selector.as_ref());
         let request = Request { member: 0, source, latent_state: &mut latents, pick: Pick::Top(count) };
         let mut outcome = self.batch.choose(&mut [session], &mut [request]);
@@ -102,7 +133,7 @@ impl Branches {
             }
             chosen => chosen?,
         };
-        self.passes += usize::from(pending && !self.lanes[lane].session.has_pending());
+        self.count_passes(pending.saturating_sub(self.lanes[lane].session.pending()));
         let copies = self.copies(branch, chosen.tokens.len())?;
         for (&copy, picked) in copies.iter().zip(Picked::all(&chosen, before, latents)) {
             self.choosers[copy] = Chooser { latents, forced: Some(picked), ..self.choosers[copy].clone() };

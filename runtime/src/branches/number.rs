@@ -40,10 +40,13 @@ fn without_currency(text: &str) -> &str {
 }
 
 /// The number that `text` begins with, and what follows it. A dash behind what can be counted is a
-/// minus between two numbers, not a sign.
+/// minus between two numbers, not a sign; a full stop behind a number, a word or another one
+/// (`3.2.1`, `v.2`, `...5`) is no decimal point.
 fn number(before: Option<char>, text: &str) -> Option<(String, &str)> {
-    let subtracts = before.is_some_and(|c| c.is_alphanumeric() || matches!(c, ')' | '.' | '%'));
+    let continues = before.is_some_and(|c| c.is_alphanumeric() || c == '.');
+    let subtracts = continues || before.is_some_and(|c| matches!(c, ')' | '%'));
     let (negative, unsigned) = match text.strip_prefix(['-', '\u{2212}']) {
+        None if continues && text.starts_with('.') => return None,
         Some(_) if subtracts => return None,
         // The currency may stand between the sign and the number.
         Some(rest) => (true, without_currency(rest)),
@@ -239,6 +242,24 @@ mod tests {
         assert_eq!(whole("5\\%").as_deref(), Some("5"));
         for text in ["", "$", "1 apple", "1/0x", "x 1", "1 2", "%"] {
             assert_eq!(whole(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_full_stop_is_a_decimal_point_where_a_number_may_begin() {
+        for (text, last) in [
+            ("...18", "18"),
+            ("section 3.2.1", "1"),
+            ("no.5", "5"),
+            ("v1.2.", "1.2"),
+            ("so .5", "0.5"),
+            ("(.5)", "0.5"),
+            ("$.50", "0.5"),
+            ("-.5", "-0.5"),
+            ("1-.5", "0.5"),
+            ("1/.5", "2"),
+        ] {
+            assert_eq!(numbers(text).last().as_deref(), Some(last), "{text}");
         }
     }
 

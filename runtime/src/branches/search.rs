@@ -107,12 +107,12 @@ pub fn search(
     Ok((branches, found))
 }
 
-/// Searches on in branches that are there. A vote and best of N expand a branch that is the only
-/// one, and at a boundary; a beam expands each that is at a boundary.
+/// Searches on in branches that are there. A vote and best of N expand the first branch, if none
+/// was expanded before; a beam expands each at its next boundary.
 ///
 /// # Errors
 /// As [`search`], but for [`Branches::new`]. The branches are then where the failed step found
-/// them: a second call continues.
+/// them: a second call continues, and finds what the first would have found.
 pub fn search_in(
     branches: &mut Branches,
     tokenizer: &Tokenizer,
@@ -159,7 +159,7 @@ fn once(
     options: &SearchOptions,
     each: &mut dyn FnMut(&Branches) -> ControlFlow<()>,
 ) -> Result<(), BranchError> {
-    if let (1, Some(&only)) = (branches.all().len(), branches.at_boundary().first()) {
+    if let (false, Some(&only)) = (branches.is_expanded, branches.at_boundary().first()) {
         branches.check_expansion(options.expansion)?;
         branches.expand(only, options.expansion.at_most(options.width, branches.option_count()))?;
     }
@@ -180,29 +180,44 @@ fn beam(
     each: &mut dyn FnMut(&Branches) -> ControlFlow<()>,
 ) -> Result<(), BranchError> {
     loop {
-        branches.advance(|branch| branch.is_open() && branch.at_boundary)?;
-        for branch in branches.at_boundary() {
-            branches.expand(branch, options.expansion)?;
-        }
+        expand_all(branches, options.expansion)?;
         while branches.step(tokenizer, |branch| !branch.at_boundary)? > 0 {
             if each(branches).is_break() {
                 return Ok(());
             }
         }
         branches.evaluate()?;
-        let kept = ranked(branches.all(), &options.score, alive(branches.all()).map(|(branch, _)| branch));
-        let dropped: Vec<usize> =
-            kept.into_iter().skip(options.width).filter(|&branch| branches.all()[branch].is_open()).collect();
-        dropped.into_iter().try_for_each(|branch| branches.prune(branch))?;
+        narrow(branches, options)?;
         if branches.open().next().is_none() {
             return Ok(());
         }
+        branches.advance(Branch::is_open)?;
+        branches.unexpanded = branches.at_boundary().into();
     }
 }
 
-/// The branches that are open or complete.
-fn alive(all: &[Branch]) -> impl Iterator<Item = (usize, &Branch)> {
-    all.iter().enumerate().filter(|(_, branch)| branch.is_open() || branch.is_complete())
+/// Expands the branches that have not been expanded at their boundary: all of them, or those that
+/// an earlier call left.
+fn expand_all(branches: &mut Branches, expansion: Expansion) -> Result<(), BranchError> {
+    while let Some(&branch) = branches.unexpanded.front() {
+        if branches.open_branch(branch).is_ok_and(|branch| branch.at_boundary) {
+            branches.expand_or_end(branch, expansion)?;
+        }
+        branches.unexpanded.pop_front();
+    }
+    Ok(())
+}
+
+/// Keeps the branches with the best scores; complete ones stay, and take the place of open ones.
+fn narrow(branches: &mut Branches, options: &SearchOptions) -> Result<(), BranchError> {
+    let all = branches.all();
+    let alive: Vec<usize> = (0..all.len()).filter(|&i| all[i].is_open() || all[i].is_complete()).collect();
+    if alive.len() <= options.width {
+        return Ok(());
+    }
+    let ranked = ranked(all, &options.score, alive);
+    let dropped: Vec<usize> = ranked.into_iter().skip(options.width).filter(|&i| all[i].is_open()).collect();
+    dropped.into_iter().try_for_each(|branch| branches.prune(branch))
 }
 
 fn is_pruned(branch: &Branch) -> bool {

@@ -9,7 +9,7 @@ use crate::tokenizer::Tokenizer;
 
 use super::branch::{Branch, BranchEnd};
 use super::error::BranchError;
-use super::tree::{Branches, Chooser, Lane, Picked, known_value, source};
+use super::tree::{Branches, Chooser, Lane, Picked, known_value, pending, source};
 
 type Result<T, E = BranchError> = std::result::Result<T, E>;
 
@@ -33,8 +33,16 @@ impl Branches {
         let mut room = Vec::new();
         memory::reserve(&mut room, self.lanes.len() + count)?;
         self.all.iter_mut().zip(&going).filter(|(_, going)| **going).try_for_each(|(branch, _)| branch.grow())?;
-        let picked = self.pick(&going)?;
-        self.value_ends(&picked, tokenizer)?;
+        let before: Vec<LatentState> = self.choosers.iter().map(|chooser| chooser.latents).collect();
+        let outcome = self.pick(&going, &before).and_then(|picked| {
+            self.value_ends(&picked, tokenizer)?;
+            Ok(picked)
+        });
+        if outcome.is_err() {
+            // What was selected for tokens that there are not is forgotten.
+            self.choosers.iter_mut().zip(before).for_each(|(chooser, latents)| chooser.latents = latents);
+        }
+        let picked = outcome?;
         let lanes = std::mem::replace(&mut self.lanes, room);
         for lane in lanes {
             self.split(lane, &picked);
@@ -51,14 +59,13 @@ impl Branches {
     }
 
     /// The next token of each branch that goes, or how it ends; `None` of the others.
-    fn pick(&mut self, going: &[bool]) -> Result<Vec<Option<Result<Picked, BranchEnd>>>> {
+    fn pick(&mut self, going: &[bool], before: &[LatentState]) -> Result<Vec<Option<Result<Picked, BranchEnd>>>> {
         let mut lanes: Vec<&mut Lane> =
             self.lanes.iter_mut().filter(|lane| lane.members.iter().any(|&member| going[member])).collect();
         let mut lane_of = vec![0; going.len()];
         for (index, lane) in lanes.iter().enumerate() {
             lane.members.iter().for_each(|&member| lane_of[member] = index);
         }
-        let before: Vec<LatentState> = self.choosers.iter().map(|chooser| chooser.latents).collect();
         let (mut asking, mut requests) = (Vec::new(), Vec::new());
         for (branch, chooser) in self.choosers.iter_mut().enumerate().filter(|(branch, _)| going[*branch]) {
             if chooser.forced.is_none() {
@@ -68,19 +75,17 @@ impl Branches {
             }
         }
         let mut sessions: Vec<&mut Session> = lanes.iter_mut().map(|lane| &mut lane.session).collect();
-        let pending = |sessions: &[&mut Session]| sessions.iter().filter(|session| session.has_pending()).count();
-        let before_pass = pending(&sessions);
+        let waiting = pending(&sessions);
         let outcome = self.batch.choose(&mut sessions, &mut requests);
-        let passed = pending(&sessions) < before_pass;
+        let evaluated = waiting.saturating_sub(pending(&sessions));
+        self.count_passes(evaluated);
         let failures: Vec<Option<Arc<SessionError>>> =
             outcome.sessions.into_iter().map(|outcome| outcome.err().map(Arc::new)).collect();
         if failures.iter().flatten().any(|error| matches!(**error, SessionError::Cancelled)) {
-            self.choosers.iter_mut().zip(before).for_each(|(chooser, latents)| chooser.latents = latents);
             return Err(SessionError::Cancelled.into());
         }
-        self.passes += usize::from(passed);
-        let forced = |(chooser, &going): (&mut Chooser, &bool)| chooser.forced.take_if(|_| going).map(Ok);
-        let mut picked: Vec<_> = self.choosers.iter_mut().zip(going).map(forced).collect();
+        let forced = |(chooser, &going): (&Chooser, &bool)| chooser.forced.filter(|_| going).map(Ok);
+        let mut picked: Vec<_> = self.choosers.iter().zip(going).map(forced).collect();
         for (branch, choice) in asking.into_iter().zip(outcome.choices) {
             picked[branch] = Some(match (choice, &failures[lane_of[branch]]) {
                 (_, Some(error)) => Err(BranchEnd::of(error)),
@@ -154,13 +159,17 @@ impl Branches {
         if !branch.is_open() {
             return;
         }
+        chooser.forced = None;
         if let Some(probability) = picked.selected {
             branch.select(probability);
         }
         branch.logprob += f64::from(picked.logprob);
         branch.scored += usize::from(!picked.forced);
-        chooser.latents.observe(&self.options.hold, picked.token);
-        branch.at_boundary = chooser.latents.held_tokens == 0;
+        // A token that a constraint forced comes from no latent: one that waits to be used still does.
+        if !(picked.forced && chooser.latents.is_unused()) || tokenizer.is_end(picked.token) {
+            chooser.latents.observe(&self.options.hold, picked.token);
+            branch.at_boundary = chooser.latents.held_tokens == 0;
+        }
         if tokenizer.is_end(picked.token) {
             return self.close(index, BranchEnd::End);
         }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use crate::plugin::{Hold, HoldUntil, LatentMode, TokenEnds};
 use crate::sampler::SamplerOptions;
 use crate::session::{Session, SessionError};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Detokenizer, Tokenizer};
 
 use super::branch::{Branch, BranchEnd, MAX_BRANCHES};
 use super::error::{BranchError, failure};
@@ -103,7 +103,8 @@ const SPARE: usize = 2;
 /// canceller cancels it.
 ///
 /// # Errors
-/// [`BranchError::Count`]; as [`Branches::new`], [`Branches::expand`] and [`Branches::step`].
+/// [`BranchError::Count`]; [`SessionError::ContextFull`]; as [`Branches::new`],
+/// [`Branches::expand`] and [`Branches::step`].
 pub fn suggest(
     session: &Session,
     tokenizer: &Tokenizer,
@@ -129,6 +130,7 @@ pub fn suggest_watched(
     let held = u32::try_from(tokens).ok().and_then(NonZeroU32::new);
     let held =
         held.ok_or(BranchError::Count { what: "tokens of a suggestion", count: tokens, most: u32::MAX as usize })?;
+    session.check_room()?;
     let mut branches = Branches::of(
         session.fork_under_canceller()?,
         BranchOptions {
@@ -246,8 +248,12 @@ fn ranked(all: &[Branch], tokenizer: &Tokenizer, options: &SuggestOptions) -> Ve
 
 /// As many of the tokens as `text`, the beginning of theirs, needs.
 fn covering(tokens: &[u32], text: &str, tokenizer: &Tokenizer) -> Vec<u32> {
-    let covers = |count: &usize| tokenizer.decode(&tokens[..*count]).starts_with(text);
-    let count = (0..tokens.len()).find(covers).unwrap_or(tokens.len());
+    let (mut stream, mut length) = (Detokenizer::new(), 0);
+    let covers = |&token: &u32| {
+        length += stream.push(tokenizer, token).len();
+        length >= text.len()
+    };
+    let count = tokens.iter().position(covers).map_or(tokens.len(), |last| last + 1);
     tokens[..count].to_vec()
 }
 

@@ -4,9 +4,10 @@
 //! choose from its hidden state. A lane is forked where its branches choose different tokens. So a
 //! branch costs nothing before it differs, and each is bit-identical to a session of its own.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use crate::generate::StopScanner;
+use crate::model::BATCH;
 use crate::plugin::{HoldUntil, LatentMode, LatentState, PluginError, Selector};
 use crate::sampler::{Sampler, SamplerOptions};
 use crate::session::{Batch, Canceller, Chosen, Session, SessionError, StepSource};
@@ -70,6 +71,10 @@ pub struct Branches {
     pub(super) choosers: Vec<Chooser>,
     /// Whether values are computed.
     pub(super) values: bool,
+    /// Whether a branch was ever expanded.
+    pub(super) is_expanded: bool,
+    /// The branches that a beam search has still to expand at their boundary.
+    pub(super) unexpanded: VecDeque<usize>,
     pub(super) passes: usize,
     pub(super) generated: usize,
 }
@@ -141,7 +146,7 @@ impl Branches {
             stops: StopScanner::new(&options.stops),
         };
         let branch = Branch { count: 1.0, policy_weight: 1.0, at_boundary: true, ..Branch::default() };
-        Ok(Self {
+        let mut branches = Self {
             options,
             selector,
             root,
@@ -150,9 +155,15 @@ impl Branches {
             all: vec![branch],
             choosers: vec![chooser],
             values: false,
+            is_expanded: false,
+            unexpanded: VecDeque::new(),
             passes: 0,
             generated: 0,
-        })
+        };
+        if branches.options.limit == 0 {
+            branches.close(0, BranchEnd::Length);
+        }
+        Ok(branches)
     }
 
     /// All branches, in the order in which they came to be.
@@ -211,16 +222,25 @@ impl Branches {
     /// # Errors
     /// As [`Session::feed`], of the first branch that failed; then no branch has a new value.
     pub fn evaluate(&mut self) -> Result<()> {
+        if !self.values {
+            return Ok(());
+        }
         let lacks = |branch: &Branch| branch.value.is_none() && (branch.at_boundary || branch.is_complete());
-        if self.values {
-            self.advance(lacks)?;
-            for Lane { session, members } in &mut self.lanes {
-                if members.iter().any(|&member| lacks(&self.all[member])) {
-                    let value = known_value(session)?;
-                    let lacking = members.iter().filter(|&&member| lacks(&self.all[member])).copied();
-                    lacking.collect::<Vec<_>>().into_iter().for_each(|member| self.all[member].value = value);
-                }
-            }
+        self.advance(|branch| lacks(branch) && !matches!(branch.end, Some(BranchEnd::End)))?;
+        for Lane { session, members } in &mut self.lanes {
+            let lacking: Vec<usize> = members.iter().copied().filter(|&member| lacks(&self.all[member])).collect();
+            let Some(&first) = lacking.first() else { continue };
+            let text = self.root.place() + self.all[first].tokens.len() as u64;
+            let value = if session.place() > text {
+                // The state that an end token was chosen from is judged, not the one behind it.
+                let mut before = session.branch()?;
+                before.rewind(before.position() - 1)?;
+                self.passes += 1;
+                known_value(&mut before)?
+            } else {
+                known_value(session)?
+            };
+            lacking.into_iter().for_each(|member| self.all[member].value = value);
         }
         Ok(())
     }
@@ -238,9 +258,15 @@ impl Branches {
         let Self { lanes, all, batch, .. } = self;
         let lanes = lanes.iter_mut().filter(|lane| lane.members.iter().any(|&member| which(&all[member])));
         let mut sessions: Vec<&mut Session> = lanes.map(|lane| &mut lane.session).collect();
-        self.passes += usize::from(sessions.iter().any(|session| session.has_pending()));
+        let pending = pending(&sessions);
         batch.advance(&mut sessions).into_iter().collect::<Result<(), _>>()?;
+        self.count_passes(pending);
         Ok(())
+    }
+
+    /// Counts the passes that so many tokens have taken.
+    pub(super) fn count_passes(&mut self, tokens: usize) {
+        self.passes += tokens.div_ceil(BATCH);
     }
 
     /// Bytes of the KV cache of all branches. What they share, with the prompt and with each other,
@@ -390,6 +416,11 @@ impl Branches {
         let lane = self.lanes.iter().position(|lane| lane.members.contains(&branch));
         lane.ok_or(BranchError::Ended { branch })
     }
+}
+
+/// Tokens of these sessions that wait for their pass through the network.
+pub(super) fn pending(sessions: &[&mut Session]) -> usize {
+    sessions.iter().map(|session| session.pending()).sum()
 }
 
 /// The value of a session; `None` if it is no number.

@@ -194,6 +194,11 @@ impl LatentState {
         };
     }
 
+    /// Whether a latent is held that no token has come from yet.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.held.is_some() && self.held_tokens == 0
+    }
+
     /// The state under a latent that was selected elsewhere.
     pub(crate) fn hold(self, latent: usize) -> Self {
         Self { held: Some(latent), held_tokens: 0, selected: self.selected.saturating_add(1) }

@@ -182,9 +182,14 @@ impl Session {
         self.sequence.accept(token)
     }
 
-    /// Whether tokens wait for their pass through the network.
-    pub(crate) fn has_pending(&self) -> bool {
-        !self.sequence.pending().is_empty()
+    /// Tokens that wait for their pass through the network.
+    pub(crate) fn pending(&self) -> usize {
+        self.sequence.pending().len()
+    }
+
+    /// That there is room for one more token, or a context to shift.
+    pub(crate) fn check_room(&self) -> Result<()> {
+        self.sequence.check_room()
     }
 
     /// The place of the next token: the tokens before it, those that context shifts have dropped

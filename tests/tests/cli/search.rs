@@ -53,6 +53,32 @@ fn suggestions_are_ranked_and_distinct() {
 }
 
 #[test]
+fn samples_have_the_temperature_that_is_given() {
+    let model = tiny();
+    let flags = ["search", "-m", path(&model), "-p", "x", "-n", "4", "--json"];
+    let texts = |more: &[&str]| {
+        let found = json(&[&flags, more].concat());
+        let branches = found["branches"].as_array().unwrap().iter();
+        branches.map(|branch| branch["tokens"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(texts(&["--temperature", "2"]), texts(&["--expand", "sample:10:2"]));
+    assert_eq!(texts(&[]), texts(&["--expand", "sample:10:0.8"]));
+    assert_ne!(texts(&[]), texts(&["--temperature", "2"]));
+    let both = run_with(&[&flags[..], &["--temperature", "2", "--expand", "sample:4:0.7"]].concat(), b"");
+    assert_eq!((both.code, both.stderr.contains("--temperature")), (Some(2), true), "{}", both.stderr);
+    texts(&["--temperature", "2", "--expand", "sample:4:2"]);
+}
+
+#[test]
+fn a_search_without_an_answer_says_so() {
+    let model = tiny();
+    let flags = ["search", "-m", path(&model), "-p", "x", "-n", "4", "--answer", "regex:(never said)"];
+    let text = succeed(&flags);
+    assert!(text.contains("no answer by the rule regex:(never said)") && !text.contains("agrees"), "{text}");
+    assert!(json(&[&flags[..], &["--json"]].concat())["answer"].is_null());
+}
+
+#[test]
 fn a_conversation_can_be_searched_turn_by_turn() {
     let model = smollm2();
     let flags = ["chat", "-m", path(&model), "--strategy", "vote", "--branches", "3", "-n", "6", "--json"];

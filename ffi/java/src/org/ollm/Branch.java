@@ -27,7 +27,10 @@ public final class Branch {
     public double policy;
     /** Natural logarithm of the probability of its tokens. */
     public double logprob;
-    /** How many branches it stands for: 1, and those that were merged into it. */
+    /**
+     * What it counts in a vote: 1 at first, with that of branches that were merged into it. Where it is expanded later, its
+     * branches share it.
+     */
     public double count;
     /** The probability that the answer will be right, as a value head says; NaN where none was asked. */
     public float value;

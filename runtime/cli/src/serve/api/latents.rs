@@ -138,7 +138,8 @@ impl Latents {
         limit: usize,
     ) -> SearchOptions {
         let plugin = service.plugin.as_deref().filter(|_| !self.backbone);
-        let defaults = BranchDefaults::new(strategy, self.branches, self.expand, self.hold, plugin);
+        let temperature = sampling.options.temperature;
+        let defaults = BranchDefaults::new(strategy, self.branches, self.expand, self.hold, plugin, temperature);
         SearchOptions {
             strategy,
             expansion: defaults.expansion,

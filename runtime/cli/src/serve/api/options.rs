@@ -149,19 +149,18 @@ fn unmerged(all: &[Branch], mut at: usize) -> &Branch {
 }
 
 fn searched(fields: &Fields<'_>, service: &Arc<Service>, asked: &ParsedPrompt) -> Result<Question> {
-    let sampling = Sampling::read(fields, service, 0, 1)?;
+    let mut sampling = Sampling::read(fields, service, 0, 1)?;
+    // Options are compared at their best, unless told otherwise.
+    if fields.get("temperature").is_none() {
+        sampling.options.temperature = 0.0;
+    }
     // The fields of a search stand at the top here; under `ollm` they mean the same.
     let latents = match Latents::fields(fields)? {
         Some(own) => Latents::of(&own, service)?,
         None => Latents::of(fields, service)?,
     };
     let limit = sampling.limit.unwrap_or(256).min(service.context - asked.tokens.len());
-    // Options are compared at their best, unless told otherwise.
-    let greedy = fields.get("temperature").is_none();
-    let mut options = latents.search(service, latents.strategy.unwrap_or_default(), &sampling, limit);
-    if greedy {
-        options.branches.sampling.temperature = 0.0;
-    }
+    let options = latents.search(service, latents.strategy.unwrap_or_default(), &sampling, limit);
     let tokenizer = Arc::clone(&service.tokenizer);
     let metrics = Arc::clone(&service.metrics);
     let (most, count) = super::branches_of(service, &asked.tokens, &options);

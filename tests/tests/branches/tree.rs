@@ -1,70 +1,16 @@
-//! Branches: each is, bit for bit, what a session of its own would be, whatever tree it is part of;
-//! votes, searches and suggestions on top of them.
+//! Trees of branches that are grown by hand.
 
-use std::ops::ControlFlow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use ollm_runtime::branches::{
-    AnswerRule, BranchEnd, BranchError, BranchOptions, Branches, Expansion, Score, SearchOptions, Strategy,
-    SuggestOptions, Until, Weight, search, search_in, suggest,
-};
-use ollm_runtime::gguf::TensorType;
-use ollm_runtime::model::Model;
-use ollm_runtime::plugin::schema::DecoderKind;
-use ollm_runtime::plugin::{Hold, HoldUntil, LatentMode, Plugin, Selector, TokenEnds};
+use ollm_runtime::branches::{Branch, BranchEnd, BranchError, BranchOptions, Branches, Expansion};
+use ollm_runtime::plugin::{Hold, LatentMode, Selector};
 use ollm_runtime::random::Random;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionError, SessionOptions};
-use ollm_runtime::storage::Storage;
 use ollm_runtime::tokenizer::Tokenizer;
-use ollm_tests::{golden, plugins};
 
-const OPTIONS: usize = 5;
-const PROMPT: [u32; 9] = [10, 200, 31, 47, 5, 99, 12, 13, 77];
-
-fn model(family: &str) -> Arc<Model> {
-    Arc::new(Model::open(&golden(&format!("tiny/{family}.gguf"))).unwrap())
-}
-
-fn tokenizer(model: &Model) -> Tokenizer {
-    Tokenizer::from_metadata(model.gguf().metadata()).unwrap()
-}
-
-fn plugin(model: &Model) -> Arc<Plugin> {
-    let spec = plugins::spec(model, DecoderKind::LowRank { width: 32, rank: 32 }, OPTIONS);
-    let bytes = plugins::plugin_file(&spec, TensorType::Q8_0, 0.5).to_bytes();
-    Arc::new(Plugin::from_storage(Storage::from(bytes), model).unwrap())
-}
-
-fn session_with(model: &Arc<Model>, with_plugin: bool, options: &SessionOptions) -> Session {
-    let plugin = with_plugin.then(|| plugin(model));
-    let mut session = Session::new(Arc::clone(model), plugin, options).unwrap();
-    session.feed(&PROMPT).unwrap();
-    session
-}
-
-fn options(threads: usize) -> SessionOptions {
-    SessionOptions { threads, context: 512, ..SessionOptions::default() }
-}
-
-fn session(with_plugin: bool) -> (Session, Tokenizer) {
-    let model = model("llama");
-    (session_with(&model, with_plugin, &options(1)), tokenizer(&model))
-}
-
-fn tokens(count: u32) -> Hold {
-    Hold::Tokens(count.try_into().unwrap())
-}
-
-fn branch_options(latents: Option<LatentMode>, hold: Hold, tokenizer: &Tokenizer) -> BranchOptions {
-    BranchOptions {
-        latents,
-        hold: HoldUntil::new(hold, TokenEnds::new(tokenizer)),
-        sampling: SamplerOptions { temperature: 0.9, seed: 5, ..SamplerOptions::default() },
-        stops: Vec::new(),
-        limit: 40,
-    }
-}
+use crate::{OPTIONS, PROMPT, branch_options, model, options, session, session_with, tokenizer, tokens};
 
 /// How a token of a branch came to be: drawn with these options, or forced by an expansion.
 #[derive(Clone)]
@@ -120,7 +66,7 @@ fn grow(branches: &mut Branches, tokenizer: &Tokenizer, latents: bool, seed: u64
 }
 
 /// The tokens of a branch once more, by a session of its own; the sum of their log-probabilities.
-fn replay(origin: &Session, branch: &ollm_runtime::branches::Branch, origins: &[Origin]) -> f64 {
+fn replay(origin: &Session, branch: &Branch, origins: &[Origin]) -> f64 {
     let mut session = origin.fork().unwrap();
     for ((&token, &latent), origin) in branch.tokens.iter().zip(&branch.latents).zip(origins) {
         match origin {
@@ -289,13 +235,13 @@ fn a_full_context_ends_a_branch_and_a_memory_limit_refuses_the_step() {
     assert!(branches.all().iter().any(|branch| matches!(branch.end, Some(BranchEnd::Length))));
     assert!(branches.session(0).is_ok() || matches!(branches.all()[0].end, Some(BranchEnd::Merged(_))));
 
-    let roomy = session_with(&model, true, &self::options(1));
+    let roomy = session_with(&model, true, &crate::options(1));
     let options = BranchOptions { limit: 300, ..options };
     let mut branches = Branches::new(&roomy, options.clone()).unwrap();
     branches.expand(0, Expansion::Latents).unwrap();
     while branches.step(&tokenizer, |_| true).unwrap() > 0 {}
     let limit = branches.kv_bytes();
-    let limited = SessionOptions { memory_limit: Some(limit), ..self::options(1) };
+    let limited = SessionOptions { memory_limit: Some(limit), ..crate::options(1) };
     let origin = session_with(&model, true, &limited);
     let mut branches = Branches::new(&origin, options).unwrap();
     let refused = branches.expand(0, Expansion::Sample { count: 1000, temperature: 1.0 });
@@ -338,129 +284,9 @@ fn what_cannot_be_expanded_is_refused_and_nothing_changes() {
     assert_eq!(branches.step(&tokenizer, |_| true).unwrap(), 0);
     let latents = BranchOptions { latents: Some(LatentMode::Policy), ..options };
     assert!(matches!(Branches::new(&origin, latents), Err(BranchError::Session(SessionError::NoPlugin))));
-    let empty = Session::new(Arc::clone(origin.model()), None, &self::options(1)).unwrap();
+    let empty = Session::new(Arc::clone(origin.model()), None, &crate::options(1)).unwrap();
     let mut branches = Branches::new(&empty, branch_options(None, Hold::All, &tokenizer)).unwrap();
     assert!(matches!(branches.expand(0, Expansion::Tokens(2)), Err(BranchError::Session(SessionError::Empty))));
-}
-
-fn search_options(strategy: Strategy, expansion: Expansion, branches: BranchOptions) -> SearchOptions {
-    SearchOptions {
-        strategy,
-        expansion,
-        width: 3,
-        score: Score::LogProb,
-        weight: Weight::One,
-        answer: AnswerRule::Text,
-        branches,
-    }
-}
-
-#[test]
-fn a_search_gives_the_best_of_what_it_saw_on_any_number_of_threads() {
-    let model = model("llama");
-    let tokenizer = tokenizer(&model);
-    for strategy in Strategy::ALL {
-        for (latents, expansion) in [
-            (true, Expansion::Latents),
-            (false, Expansion::Tokens(3)),
-            (false, Expansion::Sample { count: 4, temperature: 0.8 }),
-        ] {
-            let run = |threads| {
-                let origin = session_with(&model, latents, &options(threads));
-                let mode = latents.then_some(LatentMode::Policy);
-                let branches = BranchOptions { limit: 15, ..branch_options(mode, tokens(3), &tokenizer) };
-                let options = search_options(strategy, expansion, branches);
-                let (branches, found) =
-                    search(&origin, &tokenizer, &options, &mut |_| ControlFlow::Continue(())).unwrap();
-                let best = &branches.all()[found.branch];
-                assert!(best.is_complete() && (0.0..=1.0).contains(&found.confidence));
-                assert_eq!(found.answer.as_deref(), Some(best.text.trim()).filter(|text| !text.is_empty()));
-                if strategy != Strategy::Vote {
-                    let better = |branch: &ollm_runtime::branches::Branch| {
-                        branch.is_complete() && Score::LogProb.of(branch) > Score::LogProb.of(best)
-                    };
-                    assert!(!branches.all().iter().any(better));
-                }
-                (best.tokens.clone(), best.logprob.to_bits(), found)
-            };
-            assert_eq!(run(1), run(2), "{strategy} {expansion}");
-        }
-    }
-}
-
-#[test]
-fn a_search_continues_in_branches_that_are_there() {
-    let (origin, tokenizer) = session(true);
-    for strategy in [Strategy::Vote, Strategy::Best] {
-        let branches = BranchOptions { limit: 15, ..branch_options(Some(LatentMode::Policy), Hold::All, &tokenizer) };
-        let options = SearchOptions { width: OPTIONS, ..search_options(strategy, Expansion::Latents, branches) };
-        let each = &mut |_: &Branches| ControlFlow::Continue(());
-        let (whole, found) = search(&origin, &tokenizer, &options, each).unwrap();
-        let mut begun = Branches::new(&origin, options.branches.clone()).unwrap();
-        begun.expand(0, Expansion::Latents).unwrap();
-        (0..3).for_each(|_| assert!(begun.step(&tokenizer, |_| true).unwrap() > 0));
-        assert_eq!(search_in(&mut begun, &tokenizer, &options, each).unwrap(), found);
-        assert_eq!(begun.all().len(), whole.all().len());
-        // Nothing is left to search.
-        assert_eq!(search_in(&mut begun, &tokenizer, &options, each).unwrap(), found);
-        assert_eq!(begun.passes(), whole.passes());
-    }
-}
-
-#[test]
-fn a_search_that_is_ended_from_outside_gives_what_there_is() {
-    let (origin, tokenizer) = session(true);
-    let branches = branch_options(Some(LatentMode::Policy), Hold::All, &tokenizer);
-    let options = search_options(Strategy::Best, Expansion::Latents, branches);
-    let mut steps = 0;
-    let (branches, found) = search(&origin, &tokenizer, &options, &mut |branches| {
-        steps += 1;
-        // The prompt was evaluated before.
-        assert_eq!(branches.passes(), steps - 1);
-        if steps == 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })
-    .unwrap();
-    assert_eq!(branches.open().count(), 0);
-    assert!(branches.all()[found.branch].tokens.len() <= 4);
-    let none = SearchOptions { width: 0, ..options };
-    assert!(matches!(
-        search(&origin, &tokenizer, &none, &mut |_| ControlFlow::Continue(())),
-        Err(BranchError::Count { .. })
-    ));
-}
-
-#[test]
-fn suggestions_are_distinct_ranked_and_leave_the_session_where_it_is() {
-    for latents in [true, false] {
-        let (origin, tokenizer) = session(latents);
-        for (count, tokens, until) in [
-            (1, 1, Until::Tokens),
-            (3, 8, Until::Tokens),
-            (6, 4, Until::Word),
-            (4, 12, Until::Line),
-            (20, 2, Until::Tokens),
-        ] {
-            let options = SuggestOptions { count, tokens, until };
-            let all = suggest(&origin, &tokenizer, &options).unwrap();
-            assert!(!all.is_empty() && all.len() <= count, "{}", all.len());
-            if until == Until::Tokens {
-                assert_eq!(all.len(), count, "{latents} {count}");
-            }
-            assert!(all.windows(2).all(|pair| pair[0].probability >= pair[1].probability));
-            for (i, one) in all.iter().enumerate() {
-                assert!(one.tokens.len() <= tokens && one.probability > 0.0 && one.probability <= 1.0 + 1e-6);
-                assert!(tokenizer.decode(&one.tokens).starts_with(&one.text));
-                let begins = |other: &ollm_runtime::branches::Suggestion| other.text.starts_with(&one.text);
-                assert!(!all.iter().enumerate().any(|(j, other)| i != j && begins(other)), "{all:?}");
-            }
-            assert_eq!(suggest(&origin, &tokenizer, &options).unwrap(), all);
-        }
-        assert_eq!(origin.tokens(), PROMPT);
-        let none = SuggestOptions { count: 0, tokens: 8, until: Until::Tokens };
-        assert!(matches!(suggest(&origin, &tokenizer, &none), Err(BranchError::Count { .. })));
-        let none = SuggestOptions { count: 3, tokens: 0, until: Until::Tokens };
-        assert!(matches!(suggest(&origin, &tokenizer, &none), Err(BranchError::Count { .. })));
-    }
 }
 
 #[test]
@@ -479,70 +305,6 @@ fn ten_branches_of_a_long_prompt_take_little_more_memory_than_one() {
     };
     let (ten, one) = (grown(10), grown(1));
     assert!(ten <= 1.3 * one && ten > one, "{ten} {one}");
-}
-
-#[test]
-fn values_are_those_of_the_last_token_of_a_line_or_an_answer() {
-    let (plain, tokenizer) = session(true);
-    let model = plain.model();
-    let spec = ollm_runtime::plugin::schema::PluginConfig {
-        value_width: Some(32),
-        ..plugins::spec(model, DecoderKind::LowRank { width: 32, rank: 32 }, OPTIONS)
-    };
-    let bytes = plugins::plugin_file(&spec, TensorType::Q8_0, 0.5).to_bytes();
-    let plugin = Arc::new(Plugin::from_storage(Storage::from(bytes), model).unwrap());
-    let mut origin = Session::new(Arc::clone(model), Some(plugin), &options(1)).unwrap();
-    origin.feed(&PROMPT).unwrap();
-    let value = |tokens: &[u32]| {
-        let mut session = origin.fork().unwrap();
-        session.feed(tokens).unwrap();
-        session.value().unwrap().to_bits()
-    };
-    let mut ends = 0;
-    for seed in 0..6 {
-        let mut branch_options = branch_options(Some(LatentMode::Uniform), tokens(4), &tokenizer);
-        branch_options.sampling = SamplerOptions { temperature: 1.5, seed, ..SamplerOptions::default() };
-        let mut branches = Branches::new(&origin, branch_options).unwrap();
-        branches.compute_values().unwrap();
-        branches.expand(0, Expansion::Sample { count: 6, temperature: 1.5 }).unwrap();
-        let mut going = 1;
-        while going > 0 {
-            going = branches.step(&tokenizer, |_| true).unwrap();
-            branches.evaluate().unwrap();
-            for branch in branches.all().iter().filter(|branch| branch.at_boundary || branch.is_complete()) {
-                assert_eq!(branch.value.map(f32::to_bits), Some(value(&branch.tokens)), "{:?}", branch.end);
-            }
-        }
-        ends += branches.all().iter().filter(|branch| matches!(branch.end, Some(BranchEnd::End))).count();
-    }
-    assert!(ends > 0, "no branch met an end token");
-    let branches = branch_options(Some(LatentMode::Policy), tokens(4), &tokenizer);
-    let by_value = |strategy| SearchOptions {
-        score: Score::Value,
-        weight: Weight::Value,
-        ..search_options(strategy, Expansion::Latents, branches.clone())
-    };
-    for strategy in Strategy::ALL {
-        let options = by_value(strategy);
-        let (all, found) = search(&origin, &tokenizer, &options, &mut |_| ControlFlow::Continue(())).unwrap();
-        assert!(all.all()[found.branch].value.is_some());
-        let refused = search(&plain, &tokenizer, &options, &mut |_| ControlFlow::Continue(()));
-        assert!(matches!(refused, Err(BranchError::NoValue)));
-    }
-}
-
-#[test]
-fn a_full_context_ends_a_beam_of_tokens_with_what_there_is() {
-    let model = model("llama");
-    let tokenizer = tokenizer(&model);
-    let origin = session_with(&model, false, &SessionOptions { context: PROMPT.len() + 5, ..options(1) });
-    for hold in [Hold::Token, tokens(2)] {
-        let branches = branch_options(None, hold, &tokenizer);
-        let options = search_options(Strategy::Beam, Expansion::Tokens(3), branches);
-        let (all, found) = search(&origin, &tokenizer, &options, &mut |_| ControlFlow::Continue(())).unwrap();
-        let best = &all.all()[found.branch];
-        assert!(best.is_complete() && best.tokens.len() <= 6, "{:?}", best.end);
-    }
 }
 
 #[test]
@@ -578,33 +340,65 @@ fn what_later_branches_count_is_shared() {
     }
 }
 
-/// A value head whose weights are no numbers: the search ends all the same, and says so by values
-/// that are not known.
+/// What an expansion chose for the next token, a second one does not choose again.
 #[test]
-fn a_value_that_is_no_number_ends_no_search() {
-    let (plain, tokenizer) = session(true);
-    let model = plain.model();
-    let spec = ollm_runtime::plugin::schema::PluginConfig {
-        value_width: Some(32),
-        ..plugins::spec(model, DecoderKind::LowRank { width: 32, rank: 32 }, OPTIONS)
+fn a_branch_is_expanded_once_before_a_step() {
+    let (origin, tokenizer) = session(true);
+    let options = branch_options(Some(LatentMode::Policy), Hold::All, &tokenizer);
+    let tree = |first: Expansion| {
+        let mut branches = Branches::new(&origin, options.clone()).unwrap();
+        branches.expand(0, first).unwrap();
+        branches
     };
-    let mut bytes = plugins::plugin_file(&spec, TensorType::F32, 0.5).to_bytes();
-    let gguf = ollm_runtime::gguf::Gguf::parse(&bytes).unwrap();
-    let bias = gguf.tensor("ollm.value.out.bias").unwrap().bytes(&bytes);
-    let at = bias.as_ptr().addr() - bytes.as_ptr().addr();
-    bytes[at..at + 4].fill(0xff);
-    let plugin = Arc::new(Plugin::from_storage(Storage::from(bytes), model).unwrap());
-    let mut origin = Session::new(Arc::clone(model), Some(plugin), &options(1)).unwrap();
-    origin.feed(&PROMPT).unwrap();
-    assert!(origin.value().is_err());
-    let branches = BranchOptions { limit: 12, ..branch_options(Some(LatentMode::Policy), tokens(3), &tokenizer) };
-    for strategy in Strategy::ALL {
-        let options = SearchOptions {
-            score: Score::Value,
-            weight: Weight::Value,
-            ..search_options(strategy, Expansion::Latents, branches.clone())
-        };
-        let (all, found) = search(&origin, &tokenizer, &options, &mut |_| ControlFlow::Continue(())).unwrap();
-        assert!(all.all().iter().all(|branch| branch.value.is_none()) && all.all()[found.branch].is_complete());
+    for (first, second) in [
+        (Expansion::Latents, Expansion::Top(2)),
+        (Expansion::Draw(2), Expansion::Latents),
+        (Expansion::Tokens(3), Expansion::Latents),
+        (Expansion::Tokens(3), Expansion::Tokens(2)),
+    ] {
+        let mut branches = tree(first);
+        let count = branches.all().len();
+        let refused = branches.expand(0, second);
+        assert!(matches!(refused, Err(BranchError::Chosen { branch: 0, .. })), "{first} {second} {refused:?}");
+        assert_eq!(branches.all().len(), count);
+        branches.step(&tokenizer, |_| true).unwrap();
+        branches.expand(0, second).unwrap();
     }
+    // A latent and then its tokens, and samples of what is chosen, are a choice more each.
+    let mut branches = tree(Expansion::Latents);
+    branches.expand(1, Expansion::Tokens(2)).unwrap();
+    branches.expand(1, Expansion::Sample { count: 2, temperature: 1.0 }).unwrap();
+    branches.step(&tokenizer, |_| true).unwrap();
+    let those: Vec<&Branch> = [1, 5, 6].map(|index| &branches.all()[index]).to_vec();
+    assert!(those.iter().all(|branch| branch.latents == [Some(1)]));
+    assert!(those[0].tokens != those[1].tokens && those[0].tokens == those[2].tokens);
+}
+
+#[test]
+fn a_limit_of_no_tokens_makes_none() {
+    let (origin, tokenizer) = session(true);
+    let options = BranchOptions { limit: 0, ..branch_options(Some(LatentMode::Policy), Hold::All, &tokenizer) };
+    let mut branches = Branches::new(&origin, options).unwrap();
+    assert!(matches!(branches.all()[0].end, Some(BranchEnd::Length)));
+    assert!(matches!(branches.expand(0, Expansion::Latents), Err(BranchError::Ended { branch: 0 })));
+    assert_eq!(branches.step(&tokenizer, |_| true).unwrap(), 0);
+    assert_eq!(branches.session(0).unwrap().tokens(), PROMPT);
+}
+
+/// As many as a pass takes, and more.
+#[test]
+fn passes_are_counted_one_by_one() {
+    let (origin, tokenizer) = session(false);
+    let options = branch_options(None, Hold::All, &tokenizer);
+    let mut branches = Branches::new(&origin, options).unwrap();
+    branches.expand(0, Expansion::Sample { count: 600, temperature: 50.0 }).unwrap();
+    let mut expected = 0;
+    for _ in 0..3 {
+        let open = branches.open().map(|(_, branch)| &branch.tokens);
+        let texts = open.filter(|tokens| !tokens.is_empty()).collect::<HashSet<_>>().len();
+        expected += texts.div_ceil(256);
+        branches.step(&tokenizer, |_| true).unwrap();
+        assert_eq!(branches.passes(), expected, "{texts} texts");
+    }
+    assert!(expected > 3);
 }
