@@ -189,7 +189,8 @@ fn queries_keys_and_values_may_be_one_matrix_in_any_family() {
 fn sections_of_image_positions_imply_that_the_halves_of_a_head_rotate() {
     // Four elements of each head rotate, of eight.
     const HALVES: [usize; 8] = [0, 2, 1, 3, 4, 5, 6, 7];
-    let entry: serde_json::Value = serde_json::from_slice(&std::fs::read(goldens().join("tiny.json")).unwrap()).unwrap();
+    let entry: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(goldens().join("tiny.json")).unwrap()).unwrap();
     let entry = entry["models"].as_array().unwrap().iter().find(|entry| entry["name"] == "glm4").unwrap();
     let sections = Value::from(vec![1_i32, 1, 0, 0]);
     let bytes = edited("glm4", &[("glm4.rope.dimension_sections", Some(sections))]);
