@@ -184,6 +184,47 @@ fn queries_keys_and_values_may_be_one_matrix_in_any_family() {
     }
 }
 
+/// llama.cpp's converter writes GLM 4.1V so: its rope with sections of image positions turns halves.
+#[test]
+fn sections_of_image_positions_imply_that_the_halves_of_a_head_rotate() {
+    // Four elements of each head rotate, of eight.
+    const HALVES: [usize; 8] = [0, 2, 1, 3, 4, 5, 6, 7];
+    let entry: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(goldens().join("tiny.json")).unwrap()).unwrap();
+    let entry = entry["models"].as_array().unwrap().iter().find(|entry| entry["name"] == "glm4").unwrap();
+    let sections = Value::from(vec![1_i32, 1, 0, 0]);
+    let bytes = edited("glm4", &[("glm4.rope.dimension_sections", Some(sections))]);
+    let (gguf, mut writer) = (Gguf::parse(&bytes).unwrap(), Writer::new());
+    for (key, value) in gguf.metadata().iter() {
+        writer.set(key, value.clone()).unwrap();
+    }
+    for tensor in gguf.tensors() {
+        let stored = tensor.bytes(&bytes);
+        let rotates = ["attn_q.", "attn_k."].iter().any(|part| tensor.name.contains(part));
+        let rows = *tensor.dims.last().unwrap() as usize;
+        let row = |i: usize| &stored[(i / 8 * 8 + HALVES[i % 8]) * stored.len() / rows..][..stored.len() / rows];
+        let moved = if rotates { (0..rows).flat_map(row).copied().collect() } else { stored.to_vec() };
+        writer.tensor(&tensor.name, &tensor.dims, tensor.dtype, moved).unwrap();
+    }
+    let (golden, mut hidden) = (golden(entry), Vec::new());
+    let model = Arc::new(Model::from_storage(Storage::from(writer.to_bytes())).unwrap());
+    session(&model, Isa::widest(), 1).hidden_states(&golden.ids, &mut hidden).unwrap();
+    let off = difference(&hidden, &golden.hidden);
+    assert!(off < 1e-3, "hidden states off by {off}");
+}
+
+/// Converters wrote this of dense Hunyuan models, and llama.cpp reads it so.
+#[test]
+fn one_expert_is_a_dense_network_where_the_family_has_no_experts() {
+    let keys = ["hunyuan-dense.expert_count", "hunyuan-dense.expert_used_count"];
+    let with = |count: u32| {
+        let changes = keys.map(|key| (key, Some(Value::U32(count))));
+        Model::from_storage(Storage::from(edited("hunyuan-dense", &changes)))
+    };
+    assert!(with(1).is_ok_and(|model| model.config().layers.iter().all(|layer| layer.experts.is_none())));
+    assert!(matches!(with(2), Err(ModelError::Unsupported { key, .. }) if key == keys[0]));
+}
+
 /// ggml leaves outermost dimensions of 1 out when it writes a file again; others count.
 #[test]
 fn outermost_dimensions_of_1_tell_nothing() {

@@ -85,6 +85,12 @@ impl HfCheckpoint {
         self.has(name) || self.has(&format!("{module}.{PACKED}"))
     }
 
+    /// Whether the checkpoint has two tensors, of other values or types.
+    pub(super) fn has_both(&self, one: &str, other: &str) -> bool {
+        let is_other = |(one, other): (View<'_>, View<'_>)| one.dtype != other.dtype || one.bytes != other.bytes;
+        self.view(one).zip(self.view(other)).is_some_and(is_other)
+    }
+
     /// Adds the files that an index names; each must have the tensors that it says.
     fn add_all(&mut self, index: &Document) -> Result<()> {
         const MAP: &str = "weight_map";

@@ -93,15 +93,11 @@ impl fmt::Display for ImportError {
                      AutoTokenizer.from_pretrained(d).save_pretrained(o)\""
                 )
             }
-            Self::HubId { path, id } => {
-                let name = id.split('/').next_back().unwrap_or(id);
-                write!(
-                    f,
-                    "{}: there is no such folder; the model {id} of the Hugging Face hub is first downloaded: hf download \
-                     {id} --local-dir {name}",
-                    path.display()
-                )
-            }
+            Self::HubId { path, id } => write!(
+                f,
+                "{}: there is no such folder; the model {id} of the Hugging Face Hub is named hf:{id}, which downloads it",
+                path.display()
+            ),
             Self::NotAFolder { path } => write!(
                 f,
                 "{}: this is a file; import takes the folder with config.json, the weights and the tokenizer",

@@ -83,6 +83,12 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
     let names = checkpoint.names(config.architecture);
     let head = tensors::head(config.architecture, &names);
     config.tied.get_or_insert(!checkpoint.has_matrix(&head));
+    let mut notes = Vec::new();
+    let is_tied = config.tied == Some(true) && config.causal && config.classifier.is_none();
+    if is_tied && checkpoint.has_both(&head, &tensors::embedding(config.architecture, &names)) {
+        config.tied = Some(false);
+        notes.push(format!("config.json ties {head} to the embedding, which has other values: it stays apart"));
+    }
     let files = [
         "config.json",
         "model.safetensors.index.json",
@@ -106,7 +112,8 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
     let is_joined_otherwise = config.classifier.is_some() && tokenizer.joins_otherwise();
     let wanted = tensors::wanted(&config, &names, |name| checkpoint.has_matrix(name))?;
     let sources = checkpoint.sources(wanted, &quantization, |name| tensors::is_ignored(&config, &names, name))?;
-    let (mut tokenizer, mut notes) = tokenizer.keys(config.vocab)?;
+    let (mut tokenizer, told) = tokenizer.keys(config.vocab)?;
+    notes.extend(told);
     let has_prompt = tokenizer.iter().any(|(key, _)| key == classifier::PROMPT_KEY);
     if is_qwen3_reranker {
         notes.push("README.md says that this is a Qwen 3 Reranker: read as a reranker".to_owned());

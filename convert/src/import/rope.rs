@@ -117,7 +117,7 @@ impl Ropes {
                 sliding: None,
                 temperature: beside.temperature(&said)?,
                 original: architecture.defaults.original_context.map(|_| beside.original(&said)).transpose()?,
-                sections: sections(&said)?,
+                sections: sections(&said)?.filter(|_| !architecture.family().halves_with_sections),
             });
         };
         let truncate = parameters.opt_bool("truncate")?;

@@ -102,7 +102,16 @@ pub(super) fn is_ignored(config: &HfConfig, names: &Names, name: &str) -> bool {
 
 /// The name of the head.
 pub(super) fn head(architecture: &Architecture, names: &Names) -> String {
-    transformers_name(architecture, TensorName::new(Role::Head)).map_or_else(String::new, |head| names.of(head))
+    outer(architecture, names, Role::Head)
+}
+
+/// The name of the embedding.
+pub(super) fn embedding(architecture: &Architecture, names: &Names) -> String {
+    outer(architecture, names, Role::Embedding)
+}
+
+fn outer(architecture: &Architecture, names: &Names, role: Role) -> String {
+    transformers_name(architecture, TensorName::new(role)).map_or_else(String::new, |name| names.of(name))
 }
 
 /// Whether a tensor is of a part that is not run.
@@ -148,7 +157,10 @@ impl HfConfig {
             .into_iter()
             .chain(old)
             .map(|other| Origin { names: self.of_heads(name.role, names.of(other)), part: self.part(name.role) });
-        experts.chain(other).collect()
+        // Of what is tied, a checkpoint may have the one or the other.
+        let tied = (name == TensorName::new(Role::Embedding) && self.tied == Some(true))
+            .then(|| Origin { names: vec![head(self.architecture, names)], part: self.part(name.role) });
+        experts.chain(other).chain(tied).collect()
     }
 
     /// What a tensor is of that of transformers.
@@ -194,7 +206,7 @@ impl HfConfig {
                 Role::FfnGate | Role::FfnUp | Role::FfnDown => ffn,
                 Role::SsmKernel => matches!(self.recurrent, Some(HfRecurrent::Mamba2 { has_bias: true, .. })),
                 Role::AttentionOutput => output,
-                _ => inputs,
+                _ => inputs && !self.is_delta_net(spec.name.layer),
             },
             TensorName { role: Role::QueryNorm | Role::KeyNorm, .. } if self.architecture.head_norms => self.head_norms,
             TensorName { role: Role::Key | Role::Value | Role::KeyNorm | Role::LayerScale, .. }
@@ -203,6 +215,14 @@ impl HfConfig {
                 matches!(self.recurrent, Some(HfRecurrent::Mamba2 { has_norm: true, .. }))
             }
             TensorName { role, .. } => role == Role::Head && self.tied != Some(true) && self.causal,
+        }
+    }
+
+    /// Whether a layer is a gated delta net: none of its matrices has a bias.
+    fn is_delta_net(&self, layer: Option<usize>) -> bool {
+        match (&self.recurrent, layer) {
+            (Some(HfRecurrent::DeltaNets { layers, .. }), Some(layer)) => layers[layer],
+            _ => false,
         }
     }
 

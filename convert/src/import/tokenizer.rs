@@ -169,7 +169,12 @@ impl TokenizerFiles {
             let id = named(&keys, other).filter(|_| named(&keys, name).is_none());
             keys.extend(id.map(|id| (name, id)));
         }
-        let [first, last] = self.enclosure(vocabulary);
+        let around = self.enclosure(vocabulary);
+        let (first, last) = (around[0].first().copied(), around[1].last().copied());
+        // Settings need not name what begins a text (BERT's do not).
+        if let ([first], None) = (&around[0][..], named(&keys, "bos")) {
+            keys.push(("bos", *first));
+        }
         let mut ends = self.ends(vocabulary)?;
         // What ends a text need not be what ends a turn: then GGUF has the other name for that.
         if let Some(last) = last {
@@ -188,6 +193,8 @@ impl TokenizerFiles {
         let bos = named(&keys, "bos");
         let adds_bos = self.adds_bos(bos, first)?;
         let adds_eos = self.settings.opt_bool("add_eos_token")?.unwrap_or(last.is_some()) && eos.is_some();
+        let written = [bos.filter(|_| adds_bos), eos.filter(|_| adds_eos)];
+        notes.extend(self.left_out(vocabulary, &around, written));
         let ids = keys.into_iter().map(|(name, id)| (format!("tokenizer.ggml.{name}_token_id"), GgufValue::U32(id)));
         let adds = ("tokenizer.ggml.add_bos_token".to_owned(), GgufValue::Bool(adds_bos));
         let separates = match self.joint() {
@@ -198,6 +205,21 @@ impl TokenizerFiles {
         let separates = separates.map(|is| ("tokenizer.ggml.add_sep_token".to_owned(), GgufValue::Bool(is)));
         let adds_eos = adds_eos.then(|| ("tokenizer.ggml.add_eos_token".to_owned(), GgufValue::Bool(true)));
         Ok((ids.chain([adds]).chain(adds_eos).chain(separates).collect(), notes))
+    }
+
+    /// What the post-processor puts around a text in vain, as GGUF has keys for one token at each end:
+    /// those that are `written`. Settings may say otherwise.
+    fn left_out(&self, vocabulary: &HfVocabulary, around: &[Vec<u32>; 2], written: [Option<u32>; 2]) -> Vec<String> {
+        let ends = [("before", "add_bos_token"), ("behind", "add_eos_token")];
+        let ends = ends.into_iter().zip(around).zip(written);
+        let lost = ends.filter(|(((_, key), around), written)| {
+            self.settings.get(key).is_none() && !around.is_empty() && !around.iter().eq(written)
+        });
+        let note = |(((end, _), around), _): (((&str, _), &Vec<u32>), _)| {
+            let texts: Vec<&str> = around.iter().map(|&id| vocabulary.texts[id as usize].as_str()).collect();
+            format!("tokenizer.json puts {} {end} a text: GGUF has no keys for that", texts.join(" "))
+        };
+        lost.map(note).collect()
     }
 
     /// Whether GGUF has no key for what the post-processor puts between the texts of a pair.
@@ -279,19 +301,24 @@ impl TokenizerFiles {
     }
 
     /// The tokens that the post-processor puts before and behind a text.
-    fn enclosure(&self, vocabulary: &HfVocabulary) -> [Option<u32>; 2] {
-        let mut tokens = [None; 2];
-        for step in self.post_processors() {
-            let [first, last] = step["single"].as_array().map_or([None; 2], |parts| [parts.first(), parts.last()]);
-            // Older kinds name the two.
-            let first = first.and_then(|part| part["SpecialToken"]["id"].as_str()).or(step["cls"][0].as_str());
-            let last = last.and_then(|part| part["SpecialToken"]["id"].as_str()).or(step["sep"][0].as_str());
-            for (token, text) in tokens.iter_mut().zip([first, last]) {
-                *token = token.or_else(|| text.and_then(|text| vocabulary.id(text)));
-            }
-        }
-        tokens
+    fn enclosure(&self, vocabulary: &HfVocabulary) -> [Vec<u32>; 2] {
+        let ids = |texts: Vec<&str>| texts.into_iter().filter_map(|text| vocabulary.id(text)).collect::<Vec<_>>();
+        let around = self.post_processors().filter_map(|step| {
+            let Some(parts) = step["single"].as_array() else {
+                // Older kinds name the two.
+                return Some([[step["cls"][0].as_str()?].to_vec(), [step["sep"][0].as_str()?].to_vec()]);
+            };
+            let text = parts.iter().position(|part| part["Sequence"].is_object())?;
+            Some([&parts[..text], &parts[text..]].map(specials))
+        });
+        let mut around = around.map(|around| around.map(ids));
+        around.find(|around| around.iter().any(|tokens| !tokens.is_empty())).unwrap_or_default()
     }
+}
+
+/// The special tokens among the parts of a template of a post-processor.
+fn specials(parts: &[Value]) -> Vec<&str> {
+    parts.iter().filter_map(|part| part["SpecialToken"]["id"].as_str()).collect()
 }
 
 /// The tokens of `added_tokens.json` and of the tokenizer's settings, in the form of a

@@ -78,11 +78,11 @@ impl HfVocabulary {
     /// that the tokenizer has not are named, and never written.
     pub(super) fn read(tokenizer: &Document, model: &Document, size: usize) -> Result<Self> {
         let mut vocabulary = Self::empty(size);
-        match model.opt_str("type")? {
-            Some("BPE") => vocabulary.read_bpe(tokenizer, model)?,
-            Some("WordPiece") => vocabulary.read_words(tokenizer, model)?,
-            Some("WordLevel") => vocabulary.read_whole_words(tokenizer, model)?,
-            Some("Unigram") => vocabulary.read_unigrams(tokenizer, model)?,
+        match kind(model)? {
+            "BPE" => vocabulary.read_bpe(tokenizer, model)?,
+            "WordPiece" => vocabulary.read_words(tokenizer, model)?,
+            "WordLevel" => vocabulary.read_whole_words(tokenizer, model)?,
+            "Unigram" => vocabulary.read_unigrams(tokenizer, model)?,
             _ => return Err(model.unsupported("type", "BPE, Unigram, WordLevel, WordPiece").into()),
         }
         Ok(vocabulary)
@@ -100,6 +100,7 @@ impl HfVocabulary {
         }
         let lowest = scores.iter().copied().fold(0.0, f32::min) - 1.0;
         scores.iter_mut().skip(pieces.len()).for_each(|score| *score = lowest);
+        vocabulary.make_room(added);
         vocabulary.add_added(added, true)?;
         Ok((vocabulary, scores))
     }
@@ -250,6 +251,19 @@ impl HfVocabulary {
             .try_for_each(|(text, id)| self.add(model, KEY, NewToken { id, text, stored: text.clone(), kind: NORMAL }))
     }
 
+    /// Takes out the pieces whose ids are those of other tokens among the added ones: pieces of no
+    /// use are there to be replaced (`[UNUSED_TOKEN_145]` by `<|im_end|>`).
+    fn make_room(&mut self, added: &Document) {
+        for token in added.value["added_tokens"].as_array().into_iter().flatten() {
+            let id = token["id"].as_u64().filter(|&id| id < self.texts.len() as u64).map(|id| id as u32);
+            let piece = id.filter(|&id| token["content"].as_str().is_some_and(|text| self.id(text) != Some(id)));
+            if let Some(id) = piece {
+                self.ids.retain(|_, other| *other != id);
+                self.types[id as usize] = UNUSED;
+            }
+        }
+    }
+
     /// Tokens that are found in a text before all else. Their spaces are spaces.
     fn add_added(&mut self, tokenizer: &Document, by_score: bool) -> Result<()> {
         const KEY: &str = "added_tokens";
@@ -310,6 +324,20 @@ impl HfVocabulary {
 fn bad(json: &Document, key: &str, rule: &'static str) -> ImportError {
     // The value itself may be megabytes long.
     ImportError::BadValue { path: json.path.clone(), key: key.to_owned(), value: "something else".to_owned(), rule }
+}
+
+/// The type of a model. Files of the first versions of `tokenizers` do not have it (those of BERT and
+/// RoBERTa): it is by what else there is, as that reads them.
+fn kind(model: &Document) -> Result<&str> {
+    let has = |key: &str| model.value.get(key).is_some();
+    Ok(match model.opt_str("type")? {
+        Some(kind) => kind,
+        None if has("merges") => "BPE",
+        None if has("max_input_chars_per_word") => "WordPiece",
+        None if model.get("vocab").is_some_and(Value::is_array) => "Unigram",
+        None if has("vocab") => "WordLevel",
+        None => "",
+    })
 }
 
 /// The merges, in both forms: two tokens with a space between them, or a list of two.

@@ -100,6 +100,11 @@ impl Talk<'_> {
                     continue;
                 }
                 Err(ReadlineError::Eof | ReadlineError::Interrupted) => return Ok(()),
+                // What a terminal of another encoding sends.
+                Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                    output::complain(&Failure::Editor("what was typed is not UTF-8: it is forgotten".to_owned()));
+                    continue;
+                }
                 Err(error) => return Err(editor_failure(error)),
             };
             interrupted = false;

@@ -230,7 +230,7 @@ impl Config {
         let family = FAMILIES.iter().find(|family| family.name == name);
         let family = *family.ok_or_else(|| ModelError::UnknownArchitecture(name.to_owned()))?;
         let keys = FamilyKeys::new(metadata, family.name);
-        let family = keys.with_activation(family)?;
+        let family = keys.with_sections(keys.with_activation(family)?);
         let hidden = keys.size("embedding_length")?;
         let heads = keys.size("attention.head_count")?;
         let [head_dim, sliding_head_dim] = keys.head_dims(hidden, heads)?;

@@ -1,7 +1,7 @@
 //! What the keys of a family say of its network, each read and checked.
 
 use crate::gguf::{Array, GgufError, Value};
-use crate::ops::Activation;
+use crate::ops::{Activation, RopePairing};
 
 use super::config::{MAX_STREAMS, QueryTemperature};
 use super::error::ModelError;
@@ -132,6 +132,17 @@ impl FamilyKeys<'_> {
             None | Some("gelu") => Ok(family),
             Some("silu") => Ok(Family { activation: Activation::Silu, ..family }),
             Some(other) => Err(ModelError::Unsupported { key: self.key(NAME), value: other.to_owned() }),
+        }
+    }
+
+    /// The family with the pairing that sections of image positions imply, as those of GLM 4.1V do.
+    pub(super) fn with_sections(&self, family: Family) -> Family {
+        let Some(Value::Array(sections)) = self.get("rope.dimension_sections") else { return family };
+        let is_there = |index| sections.get(index).and_then(|size| size.as_u32()).is_some_and(|size| size > 0);
+        if family.halves_with_sections && is_there(0) && is_there(1) {
+            Family { pairing: RopePairing::Halves, ..family }
+        } else {
+            family
         }
     }
 

@@ -181,7 +181,9 @@ impl FamilyKeys<'_> {
     ) -> Result<Vec<Option<ExpertsConfig>>, ModelError> {
         const COUNT: &str = "expert_count";
         const DENSE: &str = "leading_dense_block_count";
-        if self.opt_u32(COUNT)?.unwrap_or(0) == 0 {
+        let found = self.opt_u32(COUNT)?.unwrap_or(0);
+        // Some converters wrote that a dense network is one expert.
+        if found == 0 || found == 1 && family.experts.is_none() {
             return Ok(vec![None; layers]);
         }
         let count = self.size(COUNT)?;
@@ -193,10 +195,11 @@ impl FamilyKeys<'_> {
         let shared = shared.map(|_| self.size("expert_shared_feed_forward_length")).transpose()?;
         let scale = self.opt_float("expert_weights_scale")?.filter(|scale| scale.total_cmp(&0.0).is_ne());
         let (gating, normalized) = self.gating(rules.normalized)?;
+        let missing_ffn = if rules.shares_ffn { (ffn / used).max(1) } else { ffn };
         let experts = ExpertsConfig {
             count,
             used,
-            ffn: self.opt_size("expert_feed_forward_length")?.unwrap_or(ffn),
+            ffn: self.opt_size("expert_feed_forward_length")?.unwrap_or(missing_ffn),
             shared: match rules.shared {
                 SharedRule::None => None,
                 SharedRule::IfSized => shared.map(|ffn| SharedConfig { ffn, gated: false }),

@@ -26,6 +26,9 @@ pub struct Family {
     pub classifier: ClassifierRule,
     /// Which elements of a head rotate together.
     pub pairing: RopePairing,
+    /// The halves of a head do in files with sections of image positions: llama.cpp has no such
+    /// rope with another pairing.
+    pub halves_with_sections: bool,
     /// Which layers have rope.
     pub rope: RopeLayers,
     /// Queries, keys and values have biases. (Other families may have them, as any matrix of a
@@ -110,6 +113,9 @@ pub struct Family {
 pub struct ExpertRules {
     /// The weights of a token's experts are divided by their sum, unless the file says otherwise.
     pub normalized: bool,
+    /// Where the file has no width of an expert, that of the feed-forward network is the width of
+    /// all that a token passes through, not of each.
+    pub shares_ffn: bool,
     /// The router and the matrices of the experts have biases.
     pub biases: bool,
     /// The router may have a bias for the choice alone, [`Role::FfnSelectionBias`].
@@ -253,7 +259,7 @@ pub struct DefaultScales {
 
 /// The defaults of families with experts.
 const EXPERTS: ExpertRules =
-    ExpertRules { normalized: true, biases: false, selection_bias: false, shared: SharedRule::None };
+    ExpertRules { normalized: true, shares_ffn: false, biases: false, selection_bias: false, shared: SharedRule::None };
 
 /// The first family, and the defaults of the other families.
 const LLAMA: Family = Family {
@@ -265,6 +271,7 @@ const LLAMA: Family = Family {
     bare_first_attention: false,
     classifier: ClassifierRule::Last,
     pairing: RopePairing::Adjacent,
+    halves_with_sections: false,
     rope: RopeLayers::All,
     attention_bias: false,
     fused_attention: false,
@@ -372,10 +379,15 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         name: "qwen2moe",
-        experts: Some(ExpertRules { normalized: false, shared: SharedRule::Gated, ..EXPERTS }),
+        experts: Some(ExpertRules { normalized: false, shares_ffn: true, shared: SharedRule::Gated, ..EXPERTS }),
         ..HALVES
     },
-    Family { name: "qwen3moe", qk_norm: QkNorm::Heads, experts: Some(EXPERTS), ..HALVES },
+    Family {
+        name: "qwen3moe",
+        qk_norm: QkNorm::Heads,
+        experts: Some(ExpertRules { shares_ffn: true, ..EXPERTS }),
+        ..HALVES
+    },
     Family {
         name: "olmoe",
         qk_norm: QkNorm::Token,
@@ -452,7 +464,7 @@ pub const FAMILIES: &[Family] = &[
         full_attention_interval: 4,
         ..HALVES
     },
-    Family { name: "glm4", norms: NormPlacement::Around, fused_gate: true, ..LLAMA },
+    Family { name: "glm4", norms: NormPlacement::Around, fused_gate: true, halves_with_sections: true, ..LLAMA },
     Family { name: "seed_oss", ffn_norm: Role::AttentionPostNorm, ..HALVES },
     Family { name: "hunyuan-dense", qk_norm: QkNorm::RotatedHeads, ..HALVES },
     Family { name: "ernie4_5", ..LLAMA },

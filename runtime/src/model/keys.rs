@@ -31,6 +31,7 @@ const HARMLESS: &[(&str, &[f32])] = &[
     ("vocab_size", &[]),
     // Layers that take features of an image.
     ("n_deepstack_layers", &[]),
+    ("deepstack_mapping", &[]),
     ("tensor_data_layout", &[]),
     // In files without experts.
     ("expert_used_count", &[]),

@@ -398,6 +398,10 @@ mod tests {
             assert_eq!(spec(&qwen, name), Some((shape.to_vec(), false)), "{name}");
         }
         assert_eq!(spec(&qwen, "blk.0.ffn_up.weight"), None);
+        // Its oldest files name no width: all experts of a token have that of the network.
+        let old = with("qwen2moe", &[]);
+        assert_eq!(spec(&old, "blk.0.ffn_up_exps.weight"), Some((vec![8, 48, 64], false)));
+        assert_eq!(spec(&old, "blk.0.ffn_up_shexp.weight"), Some((vec![96, 64], false)));
         // Mixtral's are as wide as its file says of the network.
         let mixtral = with("llama", &[]);
         assert_eq!(spec(&mixtral, "blk.0.ffn_up_exps.weight"), Some((vec![8, 96, 64], false)));

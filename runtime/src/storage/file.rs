@@ -28,7 +28,9 @@ pub fn is_pipe(path: &Path) -> bool {
 
 fn check_kind(metadata: &Metadata) -> io::Result<()> {
     if metadata.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
+        let what =
+            "this is a folder; a file in it is needed (of a folder of transformers, `ollm-convert import` makes one)";
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, what));
     }
     let other = || io::Error::new(io::ErrorKind::InvalidInput, "this is a device, a pipe or a socket, not a file");
     metadata.is_file().then_some(()).ok_or_else(other)

@@ -65,6 +65,11 @@ impl Bpe {
         self.pre.add_bos
     }
 
+    /// Whether it implies one whatever the file says.
+    pub(super) fn needs_bos(&self) -> bool {
+        self.pre.needs_bos
+    }
+
     pub(super) fn encode(&self, parts: &[Part<'_>]) -> Result<Vec<u32>, OutOfMemory> {
         let mut encoder = BpeEncoder { bpe: self, ids: Vec::new(), seen: AHashMap::default() };
         for part in parts {

@@ -70,6 +70,11 @@ impl Lists {
         }
     }
 
+    /// Whether BOS is wanted whatever the file says.
+    pub(super) fn needs_bos(&self) -> bool {
+        matches!(&self.encoder, Encoder::Merges(bpe) if bpe.needs_bos())
+    }
+
     /// The texts of control tokens.
     pub(super) fn control_texts(&self) -> impl Iterator<Item = &str> {
         self.specials.control_texts()

@@ -99,7 +99,11 @@ impl Tokenizer {
         };
         let named = NamedTokens::read(metadata, bytes.len(), &mut warnings)?;
         let usual = Enclosure::usual(metadata, encoder.adds_bos(), &named)?;
-        let [first, last] = [usual.first.token(metadata, &named)?, usual.last.token(metadata, &named)?];
+        let [mut first, last] = [usual.first.token(metadata, &named)?, usual.last.token(metadata, &named)?];
+        if let (None, Some(bos), true) = (first, named.id(ids::BOS), encoder.needs_bos()) {
+            warnings.push(TokenizerWarning::BosNeeded);
+            first = Some(bos);
+        }
         let separator = named.id(ids::SEP).or_else(|| named.id(ids::EOS));
         let pairs = PairRule::read(metadata, last, separator)?;
         let turns = ids::TURNS.map(|name| named.id(name));
@@ -333,6 +337,10 @@ impl Algorithm {
             Self::Lists(lists) => lists.adds_bos(),
             Self::Json(_) => false,
         }
+    }
+
+    fn needs_bos(&self) -> bool {
+        matches!(self, Self::Lists(lists) if lists.needs_bos())
     }
 }
 

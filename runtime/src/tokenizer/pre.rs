@@ -20,6 +20,8 @@ pub(super) struct Pre {
     pub(super) ignore_merges: bool,
     /// Whether a BOS token is wanted where `tokenizer.ggml.add_bos_token` does not say.
     pub(super) add_bos: bool,
+    /// Whether it is wanted even where the file says that it is not.
+    pub(super) needs_bos: bool,
     /// How text is normalized where `ollm.tokenizer.normalizer` does not say.
     pub(super) form: Option<Form>,
 }
@@ -93,7 +95,7 @@ static KNOWN: [Pre; 31] = [
     pre(&["deepseek-llm"], split::DEEPSEEK_LLM),
     pre(&["deepseek-coder"], split::DEEPSEEK_CODER),
     pre(&["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"], split::DEEPSEEK_V3),
-    pre(&["gemma4", "granite-embed-multi-311m"], split::NEWLINES).of_characters().adding_bos(),
+    pre(&["gemma4", "granite-embed-multi-311m"], split::NEWLINES).of_characters().needing_bos(),
     pre(&["sarvam-moe"], split::NEWLINES).of_characters(),
     pre(&["falcon"], split::FALCON),
     pre(&["bloom", "poro-chat", "gpt3-finnish"], split::BLOOM),
@@ -111,7 +113,8 @@ static KNOWN: [Pre; 31] = [
 ];
 
 const fn pre(names: &'static [&'static str], steps: &'static [Step]) -> Pre {
-    Pre { names, steps, alphabet: Alphabet::Bytes, ignore_merges: false, add_bos: false, form: None }
+    let (alphabet, ignore_merges) = (Alphabet::Bytes, false);
+    Pre { names, steps, alphabet, ignore_merges, add_bos: false, needs_bos: false, form: None }
 }
 
 impl Pre {
@@ -131,6 +134,13 @@ impl Pre {
 
     const fn adding_bos(mut self) -> Self {
         self.add_bos = true;
+        self
+    }
+
+    /// The first files of Gemma 4 say that texts begin without BOS, and llama.cpp does not believe
+    /// them.
+    const fn needing_bos(mut self) -> Self {
+        (self.add_bos, self.needs_bos) = (true, true);
         self
     }
 

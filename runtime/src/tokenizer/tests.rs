@@ -362,6 +362,13 @@ fn merges_may_be_of_characters() {
         assert_eq!(t.decode(&t.encode("<s>a  é中\n", true).unwrap()), "<s>a  é中\n");
         assert_eq!((t.add_bos(), t.warnings()), (Some(263), &[][..]));
     }
+    let without = |mut file: File| {
+        file.0.push(("tokenizer.ggml.add_bos_token", false.into()));
+        file.read().unwrap()
+    };
+    let t = without(file("gemma4", "default"));
+    assert_eq!((t.add_bos(), t.warnings()), (Some(263), &[TokenizerWarning::BosNeeded][..]));
+    assert_eq!(without(file("gpt2", "sarvam-moe")).add_bos(), None);
 }
 
 #[test]

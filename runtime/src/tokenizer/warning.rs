@@ -11,6 +11,8 @@ pub enum TokenizerWarning {
     DefaultPre,
     /// A token that ends a turn by its text was not of type control: it is taken as one.
     EndNotControl { token: u32, text: String },
+    /// The file says that texts begin without BOS, which its models are not without: texts have it.
+    BosNeeded,
     /// A special id is no token of the vocabulary: it is ignored.
     IdIgnored { key: &'static str, vocabulary: usize },
 }
@@ -29,6 +31,10 @@ impl fmt::Display for TokenizerWarning {
             Self::EndNotControl { token, text } => {
                 write!(f, "token {token}, {text:?}, ends a turn but is not of type control: it is taken as one")
             }
+            Self::BosNeeded => write!(
+                f,
+                "tokenizer.ggml.add_bos_token is false, but models with this pre-tokenizer need BOS: texts begin with it"
+            ),
             Self::IdIgnored { key, vocabulary } => {
                 write!(f, "{key} is none of the {vocabulary} tokens: it is ignored")
             }

@@ -262,9 +262,24 @@ fn a_class_is_known_by_other_names_too() {
                 source.tensors.retain(|name, _| with_head || name != head);
             })
         };
-        let tied = imported(&source(true, json!(true)), "F16");
+        // A head that says that it is the embedding, and is not, counts.
+        let folder = source(true, json!(true)).write(1);
+        let notes = run(&folder, "F16").unwrap().notes;
+        assert!(notes.iter().any(|note| note.contains(head) && note.contains("stays apart")), "{notes:?}");
+        let untied = imported(&source(true, json!(false)), "F16");
+        assert_same(&untied, &read(&folder.join("out.gguf")), name);
+        assert!(untied.1.tensor("output.weight").is_some(), "{name}");
+        // Of what is tied, one is enough, and both may be there.
+        let embedding = if name == "internlm2" { "model.tok_embeddings.weight" } else { "model.embed_tokens.weight" };
+        let tied = imported(&source(false, silent.clone()), "F16");
+        for gone in ["", embedding] {
+            let both = source(false, json!(true)).edit(|source| {
+                source.tensors.insert(head.to_owned(), source.tensors[embedding].clone());
+                source.tensors.remove(gone);
+            });
+            assert_same(&tied, &imported(&both, "F16"), &format!("{name} without {gone:?}"));
+        }
         assert!(tied.1.tensor("output.weight").is_none(), "{name}");
-        assert_same(&tied, &imported(&source(false, silent.clone()), "F16"), name);
         assert!(imported(&source(true, silent), "F16").1.tensor("output.weight").is_some(), "{name}");
         assert!(run(&source(false, json!(false)).write(1), "F16").is_err(), "{name}");
     }
@@ -283,6 +298,25 @@ fn qwen2moe_may_have_no_biases() {
     let listed = Source::of("qwen2moe").set("mlp_only_layers", json!([1]));
     let error = run(&listed.write(1), "F16").unwrap_err().to_string();
     assert!(error.contains("mlp_only_layers"), "{error}");
+}
+
+/// Those of Qwen 3.5 are of attention alone, not of the delta nets beside it.
+#[test]
+fn qwen35_may_have_biases() {
+    let biased = Source::of("qwen35").set("attention_bias", json!(true)).edit(|source| {
+        let matrices =
+            source.tensors.iter().filter(|(name, _)| name.contains(".self_attn.") && name.contains("_proj."));
+        let biases: Vec<_> = matrices
+            .map(|(name, (dtype, shape, _))| {
+                (name.replace(".weight", ".bias"), (*dtype, vec![shape[0]], vec![0; 4 * shape[0]]))
+            })
+            .collect();
+        source.tensors.extend(biases);
+    });
+    let (_, gguf) = imported(&biased, "F32");
+    let biases = gguf.tensors().iter().filter(|tensor| tensor.name.ends_with(".bias"));
+    let layer = |tensor: &ollm_runtime::gguf::TensorInfo| tensor.name.starts_with("blk.2.attn_");
+    assert_eq!(biases.filter(|tensor| layer(tensor)).count(), 4);
 }
 
 /// Bidirectional attention is a key of any class.

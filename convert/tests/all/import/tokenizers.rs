@@ -224,6 +224,74 @@ fn tokenizers_of_words_are_carried() {
     }
 }
 
+/// As the first versions of `tokenizers` wrote them.
+#[test]
+fn tokenizers_need_not_say_their_kind() {
+    let pieces = json!({"[UNK]": 0, "hello": 1, "wor": 2, "##ld": 3});
+    let words = |model: Value| {
+        json!({"added_tokens": [added_token(0, "[UNK]", true)], "pre_tokenizer": {"type": "Whitespace"},
+            "decoder": null, "model": model})
+    };
+    let word_pieces = json!({"unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+        "vocab": pieces});
+    let unigrams = json!({"unk_id": 0, "vocab": [["[UNK]", 0.0], ["he", -1.0], ["llo", -1.0]]});
+    for (model, ids) in [
+        (word_pieces, &[1, 2, 3][..]),
+        (json!({"unk_token": "[UNK]", "vocab": pieces}), &[1, 0]),
+        (unigrams, &[1, 2, 0]),
+    ] {
+        let mut source = Source::of("llama");
+        source.tokenizer = words(model);
+        source.settings = json!({});
+        source.config["bos_token_id"] = Value::Null;
+        source.config["eos_token_id"] = Value::Null;
+        let (_, gguf) = imported(&source, "F16");
+        let tokenizer = Tokenizer::from_metadata(gguf.metadata()).unwrap();
+        assert_eq!(tokenizer.encode("hello world", true).unwrap(), ids);
+    }
+    let source = Source::of("llama").edit(|source| {
+        source.tokenizer["model"].as_object_mut().unwrap().remove("type");
+    });
+    assert_eq!(named(&source), named(&Source::of("llama")));
+}
+
+/// As in the folders of the first BERT models.
+#[test]
+fn tokens_around_a_text_need_no_other_names() {
+    let mut source = Source::of("llama");
+    source.tokenizer["post_processor"] =
+        json!({"type": "BertProcessing", "cls": ["<|im_start|>", 1], "sep": ["<|im_end|>", 2]});
+    source.settings = json!({});
+    for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
+        source.config[key] = Value::Null;
+    }
+    let (_, gguf) = imported(&source, "F16");
+    let tokenizer = Tokenizer::from_metadata(gguf.metadata()).unwrap();
+    assert_eq!((tokenizer.add_bos(), tokenizer.add_eos()), (Some(1), Some(2)));
+}
+
+/// GGUF has keys for one token at each end of a text (GLM 4 has two before it).
+#[test]
+fn tokens_around_a_text_that_are_left_out_are_told() {
+    let token = |id: &str| json!({"SpecialToken": {"id": id, "type_id": 0}});
+    let notes = |tokens: &[&str], settings: Value| {
+        let mut source = Source::of("llama");
+        let single: Vec<Value> =
+            tokens.iter().map(|id| token(id)).chain([json!({"Sequence": {"id": "A", "type_id": 0}})]).collect();
+        source.tokenizer["post_processor"] =
+            json!({"type": "TemplateProcessing", "single": single, "pair": single, "special_tokens": {}});
+        source.settings = settings;
+        run(&source.write(1), "F16").unwrap().notes
+    };
+    let bos = json!({"bos_token": "<|im_start|>"});
+    assert_eq!(notes(&["<|im_start|>"], bos.clone()), Vec::<String>::new());
+    assert_eq!(notes(&["<|im_start|>"], json!({})), Vec::<String>::new());
+    let two = notes(&["<|im_start|>", "<|pad|>"], bos);
+    assert!(two.iter().any(|note| note.contains("puts <|im_start|> <|pad|> before a text")), "{two:?}");
+    let decided = json!({"bos_token": "<|im_start|>", "add_bos_token": true});
+    assert_eq!(notes(&["<|im_start|>", "<|pad|>"], decided), Vec::<String>::new());
+}
+
 /// A tokenizer of another kind is refused by name.
 #[test]
 fn the_kinds_of_tokenizers_are_told() {
@@ -294,6 +362,17 @@ fn a_sentencepiece_model_alone_is_read() {
         tokenizer.encode("ab aé  <|end|>b", true).unwrap(),
         [259, 263, 259, 3 + 0xc3, 3 + 0xa9, 264, 265, 261, 263]
     );
+
+    // Pieces that mean nothing are there to be replaced (InternLM 2).
+    source.settings = json!({"added_tokens_decoder": {"264": {"content": "<|im_end|>", "special": true}}});
+    folder.write("tokenizer_config.json", source.settings.to_string());
+    std::fs::remove_file(folder.join("added_tokens.json")).unwrap();
+    run(&folder, "F16").unwrap();
+    let (_, gguf) = read(&folder.join("out.gguf"));
+    assert_eq!(gguf.metadata().i32s("tokenizer.ggml.token_type").unwrap()[264], 3);
+    let tokenizer = Tokenizer::from_metadata(gguf.metadata()).unwrap();
+    assert_eq!(tokenizer.encode("a  <|im_end|>", true).unwrap(), [259, 261, 261, 264]);
+    assert!(tokenizer.is_end(264));
 
     for (model, reason) in [
         (sentencepiece(3, &[]), "\"model_type\" is word"),
