@@ -341,7 +341,7 @@ pub trait WeightSource: Copy {
 
 /// Words that are 64 bytes apart, from that of the first row on.
 #[derive(Clone, Copy)]
-struct Strided(*const u8);
+pub(super) struct Strided(pub(super) *const u8);
 
 impl WeightSource for Strided {
     #[inline(always)]

@@ -149,7 +149,9 @@ fn from_any_history() {
             let selector =
                 session.plugin().map(|_| Selector::new(LatentMode::Fixed(3), Hold::All, OPTIONS, 0).unwrap());
             let mut sampler = Sampler::new(SamplerOptions::default()).unwrap();
-            (0..3).for_each(|_| drop(session.step(selector.as_ref(), &mut sampler).unwrap()));
+            (0..3).for_each(|_| {
+                session.step(selector.as_ref(), &mut sampler).unwrap();
+            });
             *session = session.fork().unwrap().fork().unwrap();
             session.rewind(session.position() - 2).unwrap();
             session.append(&[50, 51]).unwrap();

@@ -17,7 +17,7 @@ use std::arch::aarch64::{
 use std::arch::asm;
 
 use super::isa::{Neon, NeonDot, NeonI8mm};
-use super::simd::{MAX_LANES, STRIDE, Simd, values};
+use super::simd::{MAX_LANES, STRIDE, Simd, Strided, dots, values};
 
 const LANES: usize = 4;
 
@@ -68,6 +68,22 @@ instruction!(
     "i8mm",
     "smmla"
 );
+
+/// The products of four neighbouring bytes a lane with word `WORD` of `x`.
+#[inline(always)]
+unsafe fn dot_word<const WORD: usize>(mut acc: int32x4_t, weights: int8x16_t, x: int8x16_t) -> int32x4_t {
+    // SAFETY: the caller has a token that proves the instruction, which touches nothing but its
+    // operands.
+    unsafe {
+        asm!(
+            ".arch_extension dotprod",
+            "sdot {acc:v}.4s, {weights:v}.16b, {x:v}.4b[{word}]",
+            acc = inout(vreg) acc, weights = in(vreg) weights, x = in(vreg) x, word = const WORD,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    acc
+}
 
 /// The primitives of a NEON token, whose byte dot product is `$dot`, and `$gemm_tile`: the part of
 /// a GEMM tile that differs between tokens.
@@ -284,7 +300,43 @@ macro_rules! neon {
 }
 
 neon!(Neon, dot_widening, {});
-neon!(NeonDot, dot_instruction, {});
+neon!(NeonDot, dot_instruction, {
+    /// Four words at once: a token's are one vector, of which an instruction takes one word.
+    #[inline(always)]
+    unsafe fn gemm_tile<const SIGNED: bool, const R: usize, const C: usize>(
+        self,
+        _registers: &(),
+        words: usize,
+        most: i32,
+        weights: [*const u8; R],
+        x: *const i8,
+        start: [int32x4_t; C],
+    ) -> [[int32x4_t; C]; R] {
+        if !words.is_multiple_of(4) {
+            // SAFETY: passed on from the caller.
+            return unsafe { dots::<Self, Strided, SIGNED, R, C>(self, words, most, weights.map(Strided), x, start) };
+        }
+        let mut sums = [start; R];
+        for word in (0..words).step_by(4) {
+            // SAFETY: the token proves the instructions; the caller vouches for the words and the
+            // activations.
+            unsafe {
+                let x: [_; C] = std::array::from_fn(|c| vld1q_s8(x.add(STRIDE * c + 4 * word)));
+                let words = |r: usize, i: usize| vld1q_s8(weights[r].add(4 * MAX_LANES * (word + i)).cast());
+                for r in 0..R {
+                    let rows = [words(r, 0), words(r, 1), words(r, 2), words(r, 3)];
+                    for c in 0..C {
+                        sums[r][c] = dot_word::<0>(sums[r][c], rows[0], x[c]);
+                        sums[r][c] = dot_word::<1>(sums[r][c], rows[1], x[c]);
+                        sums[r][c] = dot_word::<2>(sums[r][c], rows[2], x[c]);
+                        sums[r][c] = dot_word::<3>(sums[r][c], rows[3], x[c]);
+                    }
+                }
+            }
+        }
+        sums
+    }
+});
 neon!(NeonI8mm, dot_instruction, {
     /// Eight bytes of two rows, and of the next two.
     #[inline(always)]
