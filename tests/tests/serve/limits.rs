@@ -62,6 +62,8 @@ fn what_has_no_memory_waits_or_is_refused() {
     let first = server.send("POST", "/v1/completions", &[], endless.as_bytes());
     server.wait_for("ollm_running_sequences", |count| count == 1);
     server.json("/v1/completions", &json!({ "prompt": "x", "max_tokens": 1 }));
+    // The short one gives its place back once it has been sent.
+    server.wait_for("ollm_running_sequences", |count| count == 1);
     let second = server.send("POST", "/v1/completions", &[], endless.as_bytes());
     server.wait_for("ollm_waiting_requests", |count| count == 1);
     assert_eq!(server.metric("ollm_running_sequences"), 1);
