@@ -79,8 +79,9 @@ try {
   await status(page, / tokens\./);
   assert.equal(await page.locator("#branches li").count(), 2);
   assert.equal(await page.locator('#branches [aria-current="true"]').count(), 1);
-  await page.locator("#branches button").first().click();
+  await page.locator("#branches button").first().press("Enter");
   assert.equal(await tokens(page).count(), first);
+  assert.ok(await page.evaluate(() => document.activeElement.matches("#branches li:first-child button")), "the focus is lost");
 
   // Voting.
   await page.locator("#vote").click();
@@ -131,7 +132,42 @@ try {
   await tokens(page).nth(2).waitFor();
   await page.locator("#cancel").click();
   await status(page, "Cancelled");
+  assert.ok(!(await page.locator("#branches button").last().textContent()).includes("∅"));
   while ((await cancelled()) === before) await new Promise((again) => setTimeout(again, 50));
+
+  // A setting that cannot be is shown, also where the settings are folded.
+  await page.getByText("Settings").click();
+  for (const [id, value] of [["temperature", "2.5"], ["limit", "0"]]) {
+    await page.locator(`#${id}`).evaluate((field, value) => { field.value = value; }, value);
+    await page.locator("#run").click();
+    assert.equal(await page.evaluate(() => document.activeElement.id), id);
+    await page.locator(`#${id}`).fill(id === "limit" ? "24" : "0.75");
+    await page.getByText("Settings").click();
+  }
+  await page.getByText("Settings").click();
+
+  // The same seed, the same vote.
+  const vote = async () => {
+    await page.locator("#votes").evaluate((list) => list.replaceChildren());
+    await page.locator("#vote").click();
+    await page.locator("#votes li").first().waitFor({ timeout: 120_000 });
+    return page.locator("#votes").textContent();
+  };
+  assert.equal(await vote(), await vote());
+
+  // What ends the text cannot be taken, and all who were merged are told.
+  const [takes, who] = await page.evaluate(async () => {
+    const { showOptions, showVote } = await import("/view.js");
+    const list = document.createElement("ol");
+    const option = (latent, end) => ({ latent, policy: 0.5, top: [{ token: 1, text: "x", p: 1, end }] });
+    showOptions(list, [option(0, undefined), option(1, true)], 0, () => {});
+    const takes = list.querySelectorAll("button").length;
+    const branch = (id, end, answer, into) => ({ id, latents: [id], text: "4", answer, weight: 1, end, merged_into: into });
+    const branches = [branch(0, "merged", null, 1), branch(1, "merged", null, 2), branch(2, "end", "4")];
+    showVote(list, { answer: "4", branches });
+    return [takes, list.querySelector(".words").textContent];
+  });
+  assert.deepEqual([takes, who], [1, "wins · z0, z1, z2"]);
 
   // An error of the server.
   await page.locator("#mode").fill("nonsense");

@@ -89,12 +89,13 @@ async function tokenize({ model }, { messages, prompt }) {
   return { tokens: messages ? await model.chatTokens(messages) : await model.tokenize(prompt, { bos: true }) };
 }
 
-async function options({ session }, { held, top, ...body }, how) {
+async function options({ model, session }, { held, top, ...body }, how) {
   await come(session, body, how);
   const set = await session.optionSet(top);
   const said = held > 0 ? await whatIsSaid(session, held, how) : [];
-  const shown = (candidates) => candidates.map(({ token, text, probability: p }) => ({ token, text, p }));
-  return { options: set.map((option, i) => ({ ...option, top: shown(option.top), held: said[i] })) };
+  const shown = async ({ token, text, probability: p }) => ({ token, text, p, end: await model.isEnd(token) });
+  const told = async (option, i) => ({ ...option, top: await Promise.all(option.top.map(shown)), held: said[i] });
+  return { options: await Promise.all(set.map(told)) };
 }
 
 /** What each option says when it is held. */

@@ -121,7 +121,7 @@ impl Talk<'_> {
 
     fn piped(&mut self) -> Result<()> {
         for line in io::stdin().lines() {
-            let line = line.map_err(|source| Failure::Prompt { name: "standard input".to_owned(), source })?;
+            let line = line.map_err(|source| Failure::Text { name: "standard input".to_owned(), source })?;
             if self.line(&line)? == Flow::End {
                 break;
             }

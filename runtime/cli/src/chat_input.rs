@@ -115,11 +115,11 @@ impl ConversationArgs {
 }
 
 fn read(path: &Path) -> Result<String> {
-    let refused = |source| Failure::Prompt { name: path.display().to_string(), source };
+    let refused = |source| Failure::Text { name: path.display().to_string(), source };
     let bytes = fs::read(path).map_err(refused)?;
     String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
-        Failure::PromptNotUtf8 { name: path.display().to_string(), offset }
+        Failure::NotUtf8 { name: path.display().to_string(), offset }
     })
 }
 

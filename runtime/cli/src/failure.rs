@@ -31,10 +31,10 @@ pub(crate) enum Failure {
     File { path: PathBuf, error: Error },
     /// The runtime refuses.
     Runtime(Error),
-    /// The prompt cannot be read.
-    Prompt { name: String, source: io::Error },
-    /// The prompt is not UTF-8.
-    PromptNotUtf8 { name: String, offset: usize },
+    /// A text cannot be read.
+    Text { name: String, source: io::Error },
+    /// A text is not UTF-8.
+    NotUtf8 { name: String, offset: usize },
     /// The prompt has no text.
     EmptyPrompt,
     /// A flag is about latents, but there is no plugin.
@@ -76,8 +76,8 @@ impl fmt::Display for Failure {
             // An error of the system names the file itself.
             Self::Runtime(error) | Self::File { error: error @ Error::Io { .. }, .. } => error.fmt(f),
             Self::File { path, error } => write!(f, "{}: {error}", path.display()),
-            Self::Prompt { name, source } => write!(f, "cannot read the prompt from {name}: {source}"),
-            Self::PromptNotUtf8 { name, offset } => write!(f, "the prompt from {name} is not UTF-8 (byte {offset})"),
+            Self::Text { name, source } => write!(f, "cannot read {name}: {source}"),
+            Self::NotUtf8 { name, offset } => write!(f, "{name} is not UTF-8 (byte {offset})"),
             Self::EmptyPrompt => write!(f, "the prompt is empty"),
             Self::NoPlugin { flag } => {
                 write!(f, "{flag} needs options, but there is no plugin: name one with --plugin FILE")

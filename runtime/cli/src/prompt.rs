@@ -21,7 +21,7 @@ impl TextArgs {
             (Some(text), _) => Ok(text.clone()),
             (None, Some(path)) if path != Path::new("-") => {
                 let name = path.display().to_string();
-                let file = File::open(path).map_err(|source| Failure::Prompt { name: name.clone(), source })?;
+                let file = File::open(path).map_err(|source| Failure::Text { name: name.clone(), source })?;
                 read_utf8(file, name)
             }
             _ if self.file.is_none() && io::stdin().is_terminal() => {
@@ -97,10 +97,10 @@ impl PromptArgs {
 fn read_utf8(mut source: impl Read, name: String) -> Result<String> {
     let mut bytes = Vec::new();
     if let Err(source) = source.read_to_end(&mut bytes) {
-        return Err(Failure::Prompt { name, source });
+        return Err(Failure::Text { name, source });
     }
     String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
-        Failure::PromptNotUtf8 { name, offset }
+        Failure::NotUtf8 { name, offset }
     })
 }

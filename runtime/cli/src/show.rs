@@ -113,10 +113,15 @@ fn logprob_json(tokenizer: &Tokenizer, (token, logprob): (u32, f32)) -> Value {
     json!({ "token": token, "text": tokenizer.decode(&[token]), "logprob": number(logprob) })
 }
 
-/// An option of a step.
+/// An option of a step. A token that ends the text is marked.
 pub(crate) fn option_json(tokenizer: &Tokenizer, option: &OptionView) -> Value {
-    let token =
-        |&(token, p): &(u32, f32)| json!({ "token": token, "text": tokenizer.decode(&[token]), "p": number(p) });
+    let token = |&(token, p): &(u32, f32)| {
+        let mut json = json!({ "token": token, "text": tokenizer.decode(&[token]), "p": number(p) });
+        if tokenizer.is_end(token) {
+            json["end"] = true.into();
+        }
+        json
+    };
     let top: Vec<Value> = option.top.iter().map(token).collect();
     json!({ "latent": option.latent, "policy": number(option.policy), "top": top })
 }

@@ -21,6 +21,7 @@ fn what_is_wrong_is_said() {
     let latin1 = scratch("latin1.txt", b"caf\xe9");
     let other = golden("tiny/qwen2.gguf");
     let folder = golden("tiny");
+    let unreadable = format!("cannot read {}:", path(&folder));
     let encoder = golden("encoders/bert.gguf");
     let encoder = path(&encoder);
     let long = "word ".repeat(300);
@@ -96,7 +97,8 @@ fn what_is_wrong_is_said() {
         (1, &["rerank", "-m", encoder, "-q", "xy", "-f", path(&text)], "no head for classification"),
         (2, &["embed", "-m", encoder, "-p", "xy", "--plugin", m], "'--plugin' has no effect"),
         (1, &["-m", m, "-f", "/nowhere/prompt.txt"], "/nowhere/prompt.txt"),
-        (1, &["-m", m, "-f", path(&folder)], "cannot read the prompt"),
+        (1, &["-m", m, "-f", path(&folder)], &unreadable),
+        (1, &["-m", m, "--chat", "-p", "x", "--chat-template", path(&folder)], &unreadable),
         (1, &["-m", m, "-f", path(&latin1)], "byte 3"),
         (1, &["-m", m, "--chat", "-p", "x"], "chat template"),
         (1, &["chat", "-m", m], "chat template"),

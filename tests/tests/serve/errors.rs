@@ -48,6 +48,7 @@ fn wrong_fields_are_told_in_the_shape_of_the_api() {
         (json!({ "top_p": -0.1 }), 400, "top_p"),
         (json!({ "n": 0 }), 400, "n"),
         (json!({ "max_tokens": 0 }), 400, "max_tokens"),
+        (json!({ "max_completion_tokens": 1, "max_tokens": "x" }), 400, "max_tokens"),
         (json!({ "top_logprobs": 2 }), 400, "top_logprobs"),
         (json!({ "stop": [1] }), 400, "stop"),
         (json!({ "logit_bias": { "99999999": 1 } }), 400, "logit_bias.99999999"),
@@ -66,6 +67,7 @@ fn wrong_fields_are_told_in_the_shape_of_the_api() {
         (json!({ "response_format": too_complex(), "stream": true }), 400, "response_format"),
         (json!({ "reasoning_effort": 3 }), 400, "reasoning_effort"),
         (json!({ "verbosity": {} }), 400, "verbosity"),
+        (json!({ "chat_template_kwargs": { "chat_template": "x" } }), 400, "chat_template_kwargs.chat_template"),
         (json!({ "stream_options": { "include_usage": true } }), 400, "stream_options"),
         (json!({ "prompt": "x" }), 400, "prompt"),
         (json!({ "logprobs": true, "ollm": { "strategy": "vote" } }), 400, "logprobs"),
@@ -82,6 +84,7 @@ fn wrong_fields_are_told_in_the_shape_of_the_api() {
         (json!({ "ollm": { "mode": "best" } }), 400, "ollm.mode"),
         (json!({ "ollm": { "latent": 1, "mode": "policy" } }), 400, "ollm.latent"),
         (json!({ "ollm": { "show_options": 0 } }), 400, "ollm.show_options"),
+        (json!({ "ollm": { "show_options": 100 }, "n": 64, "max_tokens": 64 }), 400, "ollm.show_options"),
     ]);
 }
 
@@ -106,6 +109,11 @@ fn wrong_messages_and_tools_are_told_by_their_place() {
         (json!({ "tools": [tool("f", json!([]))] }), 400, "tools[0].function.parameters"),
         (json!({ "messages": [{ "role": "tool", "content": "x" }] }), 400, "messages[0].tool_call_id"),
         (json!({ "messages": [called(json!({}))] }), 400, "messages[0].tool_calls"),
+        (
+            json!({ "messages": [{ "role": "assistant", "content": null, "function_call": { "name": "f" } }] }),
+            400,
+            "messages[0].function_call",
+        ),
         (json!({ "messages": [called(json!([3]))] }), 400, "messages[0].tool_calls[0]"),
         (json!({ "messages": [called(json!([{ "id": "x" }]))] }), 400, "messages[0].tool_calls[0].function"),
         (
@@ -145,6 +153,7 @@ fn what_changes_nothing_is_no_error_and_what_cannot_fit_is_one() {
     assert_eq!(chat(json!({ "messages": messages, "reasoning_effort": "low", "verbosity": "high" })).status, 200);
     // What is not known is no error, nor is null.
     assert_eq!(chat(json!({ "user": "me", "store": true, "whatever": {}, "stop": null })).status, 200);
+    assert_eq!(chat(json!({ "logprobs": false, "top_logprobs": 0 })).status, 200);
     let long = chat(json!({ "messages": [{ "role": "user", "content": "word ".repeat(99) }] }));
     assert_eq!((long.status, &long.json()["error"]["code"]), (400, &json!("context_length_exceeded")));
     // What cannot fit is refused before it is taken apart.
@@ -194,6 +203,11 @@ fn what_is_no_request_is_told_and_what_is_empty_is_one() {
         let reply = server.post(&format!("/v1/ollm/{path}"), &json!({ (field): "x", "stream": true }));
         assert_eq!((reply.status, &reply.json()["error"]["param"]), (400, &json!("stream")), "{path}");
     }
+    for (field, value) in [("n", json!(2)), ("show_options", json!(3)), ("strategy", json!("vote"))] {
+        let reply = server.post("/v1/ollm/search", &json!({ "prompt": "x", "max_tokens": 1, (field): value }));
+        let refused = Some(field).filter(|&field| field != "strategy");
+        assert_eq!(reply.json()["error"]["param"].as_str(), refused, "{}", reply.text());
+    }
     // Of nothing, nothing: both are allowed.
     let none = server.json("/v1/completions", &json!({ "prompt": "x", "max_tokens": 0 }));
     assert_eq!((text(&none), &none["choices"][0]["finish_reason"]), ("", &json!("length")));
@@ -215,8 +229,13 @@ fn what_is_no_request_is_told_and_what_is_empty_is_one() {
     let coded = server.ask("POST", "/v1/completions", &["Transfer-Encoding: gzip, chunked"], b"");
     assert_eq!(coded.status, 501);
     assert!(coded.head.contains("x-request-id: req-"));
-    let compressed = server.ask("POST", "/v1/completions", &["Content-Encoding: gzip"], b"{}");
-    assert_eq!(compressed.status, 415);
+    for (codings, status) in [
+        (&["Content-Encoding: gzip"][..], 415),
+        (&["Content-Encoding: Identity"], 400),
+        (&["Content-Encoding: identity", "Content-Encoding: gzip"], 415),
+    ] {
+        assert_eq!(server.ask("POST", "/v1/completions", codings, b"{}").status, status, "{codings:?}");
+    }
     let host = server.ask("GET", "/health", &["Host: localhost", "Host: localhost"], b"");
     assert_eq!(host.status, 400);
     let head = format!("X: {}", "a".repeat(300 << 10));

@@ -179,6 +179,11 @@ fn stops_biases_and_probabilities_are_those_of_the_api() {
     }
     assert_eq!(reply["usage"]["completion_tokens"], 8);
     assert_eq!(reply["choices"][0]["finish_reason"], "length");
+    // A stop string that does not come changes nothing, though it holds text back for a while.
+    let mut held = base.clone();
+    held["stop"] = text(&reply).chars().take(16).map(|c| format!("{c}\u{1}")).collect();
+    let same = server.json("/v1/completions", &held);
+    assert_eq!((text(&same), &same["choices"][0]["logprobs"]), (text(&reply), probabilities));
     // The most probable token is banned: another comes.
     let first = reply["choices"][0]["ollm"]["steps"][0]["token"].as_u64().unwrap();
     let mut banned = base.clone();

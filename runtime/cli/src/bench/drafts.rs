@@ -43,7 +43,7 @@ impl Drafts {
     /// text special tokens are read as those.
     pub(super) fn take(engine: &mut Engine, text: &Path, limit: usize) -> Result<Self> {
         let name = || text.display().to_string();
-        let content = std::fs::read_to_string(text).map_err(|source| Failure::Prompt { name: name(), source })?;
+        let content = std::fs::read_to_string(text).map_err(|source| Failure::Text { name: name(), source })?;
         let mut prompt = engine.tokenizer.encode(&content, true)?;
         engine.tokenizer.begin(&mut prompt)?;
         if prompt.is_empty() {

@@ -87,15 +87,19 @@ async function generate(to, how) {
     ollm: latents(),
   };
   show(to);
-  await stream("/v1/completions", body, how, (chunk) => {
+  const told = (chunk) => {
     if (!chunk.ollm) return;
     to.own.push(chunk.ollm);
     if (branch === to) {
       view.append(chunk.ollm);
       view.follow();
     }
-  });
-  showBranches($("branches"), tree, branch, show);
+  };
+  try {
+    await stream("/v1/completions", body, how, told);
+  } finally {
+    showBranches($("branches"), tree, branch, show);
+  }
   return `${to.own.length} tokens.`;
 }
 
@@ -105,6 +109,7 @@ function choose(at) {
   const step = tree.steps(own)[at];
   if (trace) {
     if (step.options) showOptions($("options"), step.options, step.latent, null);
+    else say("The trace has no options of this token.");
     return;
   }
   if (!hasOptions) {
@@ -129,8 +134,8 @@ function take(parent, at, { latent, top: [first] }) {
 function vote() {
   work("Branches vote …", async (how) => {
     if (isStale) await prompted(how);
-    const { limit, answer, temperature } = settings();
-    const body = { prompt: tree.prompt, strategy: "vote", max_tokens: Number(limit), answer };
+    const { limit, answer, temperature, seed } = settings();
+    const body = { prompt: tree.prompt, strategy: "vote", max_tokens: Number(limit), answer, seed: Number(seed) };
     if (Number(temperature) > 0) body.temperature = Number(temperature);
     const found = await ask("/v1/ollm/search", body, how);
     showVote($("votes"), found);
@@ -186,6 +191,8 @@ if (trace) {
   $("ask").elements.kind.forEach((kind) => kind.addEventListener("change", () => { isStale = true; }));
   $("vote").addEventListener("click", () => $("ask").reportValidity() && vote());
   $("cancel").addEventListener("click", () => running?.abort());
+  // The browser tells what is wrong with a field only where it can be seen.
+  $("ask").addEventListener("invalid", ({ target }) => target.closest("details")?.setAttribute("open", ""), true);
   $("ask").addEventListener("submit", (event) => {
     event.preventDefault();
     remember();

@@ -122,7 +122,7 @@ export function showOptions(list, options, chosen, take) {
         element("strong", {}, `z${latent}`),
         bar(`fill${colour}`, policy / most, `policy ${percent(policy)}`),
         element("span", { class: "share" }, percent(policy)),
-        take && top.length > 0
+        take && top.length > 0 && !top[0].end
           ? element("button", { type: "button", "aria-label": `Take option ${latent}`, onclick: () => take(option) }, "Take")
           : ""),
       element("p", { class: "words" }, latent === chosen ? element("strong", {}, "chosen · ") : "", words));
@@ -138,6 +138,7 @@ export function showOptions(list, options, chosen, take) {
 
 /** The tree of branches; `choose` is called with the one that is chosen. */
 export function showBranches(list, tree, current, choose) {
+  const focused = [...list.children].findIndex((item) => item.contains(document.activeElement));
   list.replaceChildren(...tree.branches.map((branch) => {
     const begin = branch.own.slice(0, 12).map((step) => step.text).join("");
     const from = branch.parent === null ? "" : `${branch.why} at token ${branch.at} of ${branch.parent} · `;
@@ -150,23 +151,22 @@ export function showBranches(list, tree, current, choose) {
     item.style.paddingLeft = `${Math.min(tree.depth(branch), 6)}rem`;
     return item;
   }));
+  list.children[focused]?.firstChild.focus();
 }
 
 /** A vote: the answers with their weight, and who said what. */
 export function showVote(list, found) {
   const answers = new Map();
+  const unmerged = (branch) => (branch.end === "merged" ? unmerged(found.branches[branch.merged_into]) : branch);
   for (const branch of found.branches) {
+    const speaker = unmerged(branch);
+    if (speaker.answer === null) continue;
     const latent = branch.latents?.[0];
-    const who = latent === null || latent === undefined ? `#${branch.id}` : `z${latent}`;
-    if (branch.end === "merged") {
-      const into = found.branches[branch.merged_into];
-      if (into?.answer) answers.get(into.answer)?.who.push(who) ?? answers.set(into.answer, { weight: 0, who: [who], text: into.text });
-    } else if (branch.answer !== null) {
-      const answer = answers.get(branch.answer) ?? { weight: 0, who: [], text: branch.text };
-      answer.weight += branch.weight ?? 0;
-      answer.who.push(who);
-      answers.set(branch.answer, answer);
-    }
+    const answer = answers.get(speaker.answer) ?? { weight: 0, who: [], text: speaker.text };
+    // Its weight is that of all that were merged into it.
+    if (branch === speaker) answer.weight += branch.weight ?? 0;
+    answer.who.push(latent === null || latent === undefined ? `#${branch.id}` : `z${latent}`);
+    answers.set(speaker.answer, answer);
   }
   const sorted = [...answers].sort((a, b) => b[1].weight - a[1].weight);
   const total = sorted.reduce((sum, [, { weight }]) => sum + weight, 0) || 1;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_ENCODING, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Request, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -43,13 +43,11 @@ impl Bodies {
     /// The body of a request. One that is too long is not read any further: what still comes is
     /// drained behind the reply.
     pub(crate) async fn read(&self, request: Request<Incoming>, patience: Duration) -> Result<Read> {
-        let coding = request.headers().get(TRANSFER_ENCODING).map(|coding| coding.as_bytes().trim_ascii());
-        if coding.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"chunked")) {
+        if !has_only(request.headers(), &TRANSFER_ENCODING, "chunked") {
             let message = "the transfer coding is not known: chunked is (Transfer-Encoding)";
             return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, message));
         }
-        let encoding = request.headers().get(CONTENT_ENCODING);
-        if encoding.is_some_and(|encoding| encoding != "identity") {
+        if !has_only(request.headers(), &CONTENT_ENCODING, "identity") {
             let message = "the body is compressed: send it as it is (Content-Encoding: identity)";
             return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
@@ -81,6 +79,12 @@ impl Bodies {
         }
         Ok(Read { bytes, _place: place })
     }
+}
+
+/// Whether a header has no other value than this one.
+fn has_only(headers: &HeaderMap, name: &HeaderName, value: &str) -> bool {
+    let is_it = |given: &HeaderValue| given.as_bytes().trim_ascii().eq_ignore_ascii_case(value.as_bytes());
+    headers.get_all(name).iter().all(is_it)
 }
 
 impl Deref for Read {

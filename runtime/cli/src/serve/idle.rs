@@ -23,6 +23,13 @@ struct State {
     since: Instant,
 }
 
+impl State {
+    /// Whether no request is there that could be answered.
+    const fn asks(&self) -> bool {
+        self.requests == self.bodies
+    }
+}
+
 impl Default for ConnectionActivity {
     fn default() -> Self {
         Self(Mutex::new(State { requests: 0, bodies: 0, blocked: false, since: Instant::now() }))
@@ -33,7 +40,12 @@ impl ConnectionActivity {
     /// Whether it waits for its client, and has done so for so long: for a request, for the body of
     /// one, or for the client to take what is written.
     pub(crate) fn waits(&self, long: Duration) -> bool {
-        self.read(|state| (state.requests == state.bodies || state.blocked) && state.since.elapsed() >= long)
+        self.read(|state| (state.asks() || state.blocked) && state.since.elapsed() >= long)
+    }
+
+    /// Whether it waits for a request, or for the body of one, and has done so for so long.
+    pub(crate) fn asks(&self, long: Duration) -> bool {
+        self.read(|state| state.asks() && state.since.elapsed() >= long)
     }
 
     /// Notes whether the client does not take what is written.
@@ -139,10 +151,10 @@ mod tests {
         drop(body);
         assert!(!waits());
         of.set_blocked(true);
-        assert!(waits());
+        assert!(waits() && !of.asks(Duration::ZERO));
         of.set_blocked(false);
         assert!(!waits());
         drop(second);
-        assert!(waits());
+        assert!(waits() && of.asks(Duration::ZERO));
     }
 }

@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
 
 use super::idle::{ConnectionActivity, GuardedBody, RequestGuard};
 use super::router::{self, App};
@@ -103,9 +104,10 @@ async fn connection(
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(MAX_UNSENT);
     let stream = Stream::new(stream, patience, Arc::clone(&activity));
+    let used = Arc::clone(&activity);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let (app, busy) = (Arc::clone(&app), RequestGuard::new(&activity));
-        request.extensions_mut().insert(Arc::clone(&activity));
+        let (app, busy) = (Arc::clone(&app), RequestGuard::new(&used));
+        request.extensions_mut().insert(Arc::clone(&used));
         Box::pin(async move {
             router::answer(app, request).await.map(|reply| reply.map(|body| GuardedBody::new(body, busy)))
         })
@@ -124,7 +126,9 @@ async fn connection(
     };
     if !ended {
         Pin::new(&mut connection).graceful_shutdown();
-        let _ = poll_fn(|context| connection.poll_without_shutdown(context)).await;
+        let mut rest = poll_fn(|context| connection.poll_without_shutdown(context));
+        // What was not asked in time is not answered any more.
+        while timeout(JUST_NOW, &mut rest).await.is_err() && !activity.asks(JUST_NOW) {}
     }
     connection.into_parts().io.into_inner().linger().await;
 }

@@ -10,13 +10,13 @@ use hyper::StatusCode;
 use ollm_runtime::chat::ChatTemplate;
 use ollm_runtime::constraint::GrammarCompiler;
 use ollm_runtime::plugin::Plugin;
-use ollm_runtime::session::SessionError;
+use ollm_runtime::session::{Session, SessionError};
 use ollm_runtime::tokenizer::Tokenizer;
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::admission::{Admission, Place};
-use super::engine::{Job, Request, Then};
+use super::engine::{Between, Job, Request, Task, Then};
 use super::error::ApiError;
 use super::memory::KvMemory;
 use super::metrics::Metrics;
@@ -120,6 +120,20 @@ impl Service {
     pub(crate) fn next_seed(&self) -> u64 {
         // Half of it: clients read integers as floats.
         (self.seed >> 32).wrapping_add(self.requests.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Does work that needs a session of its own, behind a prompt; gives what it gives. The memory
+    /// is that of a [job](Self::job).
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        prompt: Vec<u32>,
+        (tokens, count): (usize, usize),
+        place: Place,
+        work: impl FnOnce(Session, &mut Between<'_>) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let (work, reply) = Task::boxed(work);
+        self.submit(vec![self.job(prompt, Then::Work(work), tokens, count)], place)?;
+        reply.await.map_err(|_| ApiError::stopped())?
     }
 
     /// A prompt and what follows it: `count` texts of at most `tokens` tokens, the prompt's

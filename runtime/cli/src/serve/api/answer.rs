@@ -49,6 +49,8 @@ pub(crate) struct ResponseInfo {
     pub(crate) logprobs: bool,
     /// Whether each token is told with its latent.
     pub(crate) latents: bool,
+    /// Whether it is told in chunks, and then kept no longer than that.
+    pub(crate) stream: bool,
     /// Whether the usage comes with the last chunk.
     pub(crate) stream_usage: bool,
     pub(crate) tokenizer: Arc<Tokenizer>,
@@ -73,7 +75,7 @@ struct ChoiceState {
     pending: Vec<(usize, Value)>,
     logprobs: Vec<Value>,
     steps: Vec<Value>,
-    /// Characters of text that were told with a token, for the offsets of completions.
+    /// Characters of the tokens so far, for the offsets of completions.
     offset: usize,
     generated: usize,
     finish: Option<&'static str>,
@@ -96,7 +98,7 @@ impl Answering {
         self.choices.iter_mut().take(1).for_each(|choice| choice.generated += tokens);
     }
 
-    /// Takes what the engine tells; gives the chunks of it.
+    /// Takes what the engine tells; gives the chunks of it, where it is told in chunks.
     pub(crate) fn take(&mut self, event: Event) -> Result<Vec<Value>, ApiError> {
         match event {
             Event::Prompted { reused } => {
@@ -115,7 +117,7 @@ impl Answering {
             Style::Text => Vec::new(),
             Style::Chat => {
                 let delta = json!({ "role": "assistant", "content": "" });
-                (0..self.choices.len()).map(|index| self.chunk(index, delta.clone(), &Value::Null, None)).collect()
+                (0..self.choices.len()).map(|index| self.chunk(index, delta.clone(), &[], None)).collect()
             }
         }
     }
@@ -166,41 +168,47 @@ impl Answering {
 
     /// A token; its chunk, unless that would say nothing.
     fn said(&mut self, said: &TokenEvent) -> Option<Value> {
-        let ResponseInfo { style, tokenizer, logprobs, latents, .. } = &self.told;
-        let (style, choice) = (*style, &mut self.choices[said.index]);
+        let ResponseInfo { style, id, tokenizer, .. } = &self.told;
+        let choice = &mut self.choices[said.index];
         choice.generated += 1;
-        if *logprobs {
-            choice.note_probability(said, style, tokenizer);
+        if self.told.logprobs {
+            choice.note_probability(said, *style, tokenizer);
         }
-        let step = latents.then(|| {
-            let step = step_json(said, tokenizer);
-            choice.steps.push(step.clone());
-            step
-        });
-        let delta = choice.push(&said.text, None, &self.told.id, said.index);
-        let logprobs = choice.decided(&delta, style, false);
-        let says = !delta.is_empty() || step.is_some() || !logprobs.is_null();
+        let step = self.told.latents.then(|| step_json(said, tokenizer));
+        let delta = choice.push(&said.text, None, id, said.index);
+        let logprobs = choice.decided(&delta, false);
+        if !self.told.stream {
+            choice.logprobs.extend(logprobs);
+            choice.steps.extend(step);
+            return None;
+        }
+        let says = !delta.is_empty() || step.is_some() || !logprobs.is_empty();
         says.then(|| self.chunk(said.index, delta.into(), &logprobs, step))
     }
 
     fn done(&mut self, index: usize, reason: Reason, rest: &str) -> Vec<Value> {
         let choice = &mut self.choices[index];
         let delta = choice.push(rest, Some(reason), &self.told.id, index);
-        let logprobs = choice.decided(&delta, self.told.style, true);
+        let logprobs = choice.decided(&delta, true);
         choice.finish = Some(match reason {
             _ if !choice.calls.is_empty() && !choice.cut => "tool_calls",
             Reason::Limit | Reason::ContextFull => "length",
             Reason::End | Reason::Stop | Reason::Callback | Reason::Cancelled => "stop",
         });
+        if !self.told.stream {
+            choice.logprobs.extend(logprobs);
+            return Vec::new();
+        }
         let finish = choice.finish;
         let rest = (!delta.is_empty()).then(|| self.chunk(index, delta.into(), &logprobs, None));
-        let mut last = self.chunk(index, json!({}), &Value::Null, None);
+        let mut last = self.chunk(index, json!({}), &[], None);
         last["choices"][0]["finish_reason"] = finish.into();
         rest.into_iter().chain([last]).collect()
     }
 
-    fn chunk(&self, index: usize, delta: Value, logprobs: &Value, step: Option<Value>) -> Value {
+    fn chunk(&self, index: usize, delta: Value, logprobs: &[Value], step: Option<Value>) -> Value {
         let mut chunk = self.head(true);
+        let logprobs = if logprobs.is_empty() { Value::Null } else { probabilities(self.told.style, logprobs) };
         let mut choice = json!({ "index": index, "logprobs": logprobs, "finish_reason": null });
         match self.told.style {
             Style::Chat => choice["delta"] = delta,
@@ -289,13 +297,13 @@ impl ChoiceState {
                 json!([text(said.step.token), number(said.step.logprob), top, self.offset])
             }
         };
-        self.offset += said.text.chars().count();
+        self.offset += said.characters;
         self.pending.push((said.text.len(), told));
     }
 
     /// The probabilities of the tokens that a delta is made of. Those of thoughts and of calls are
     /// not told, and those whose text is not decided are told with it; at the end nothing is left.
-    fn decided(&mut self, delta: &Map<String, Value>, style: Style, last: bool) -> Value {
+    fn decided(&mut self, delta: &Map<String, Value>, last: bool) -> Vec<Value> {
         let content = delta.get("content").and_then(Value::as_str).map_or(0, str::len);
         let (held, told) = match &self.parser {
             // Every token is one of the text.
@@ -310,13 +318,8 @@ impl ChoiceState {
         };
         let rest = self.pending.split_off(self.pending.len() - held);
         let decided = std::mem::replace(&mut self.pending, rest);
-        let told: Vec<Value> = decided.into_iter().rev().take(told).rev().map(|(_, token)| token).collect();
-        if told.is_empty() {
-            return Value::Null;
-        }
-        let probabilities = probabilities(style, &told);
-        self.logprobs.extend(told);
-        probabilities
+        let skipped = decided.len() - told;
+        decided.into_iter().skip(skipped).map(|(_, token)| token).collect()
     }
 
     fn whole(self, index: usize, told: &ResponseInfo) -> Value {

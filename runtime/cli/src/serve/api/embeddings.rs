@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use ollm_runtime::session::Session;
 use serde_json::{Value, json};
 
 use crate::output::number;
 use crate::serve::admission::Place;
 use crate::serve::body::Read;
-use crate::serve::engine::{Task, Then};
+use crate::serve::engine::Between;
 use crate::serve::error::ApiError;
 use crate::serve::reply::{Reply, ReplyExt as _};
 use crate::serve::service::Service;
@@ -30,7 +31,7 @@ pub(crate) async fn embeddings(service: Arc<Service>, body: Read, place: Place) 
     let EmbeddingRequest { texts, base64 } = service.admission.readers.run(move |_| read(&shared, &body)).await?;
     let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
     let tokens: usize = texts.iter().map(Vec::len).sum();
-    let (work, heard) = Task::boxed(move |mut session, between| {
+    let embed = move |mut session: Session, between: &mut Between<'_>| {
         let mut embeddings = Vec::with_capacity(texts.len());
         for text in &texts {
             let mut is_heard = true;
@@ -40,9 +41,8 @@ pub(crate) async fn embeddings(service: Arc<Service>, body: Read, place: Place) 
             }
         }
         Ok(embeddings)
-    });
-    service.submit(vec![service.job(Vec::new(), Then::Work(work), longest, 1)], place)?;
-    let embeddings = heard.await.map_err(|_| ApiError::stopped())??;
+    };
+    let embeddings = service.work(Vec::new(), (longest, 1), place, embed).await?;
     service.metrics.prompted.add(tokens);
     let one = |(index, embedding): (usize, Vec<f32>)| {
         let embedding: Value = if base64 {

@@ -6,13 +6,14 @@ use ollm_runtime::branches::{SearchOptions, search};
 use ollm_runtime::constraint::Constraint;
 use ollm_runtime::generate::Reason;
 use ollm_runtime::sampler::Sampler;
+use ollm_runtime::session::Session;
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::search::document;
 use crate::serve::admission::Place;
 use crate::serve::body::Read;
-use crate::serve::engine::{Answer, Choice, Event, Task, Then};
+use crate::serve::engine::{Answer, Between, Choice, Event, Then};
 use crate::serve::error::ApiError;
 use crate::serve::reply::{Reply, ReplyExt as _};
 use crate::serve::service::{Service, now};
@@ -55,7 +56,6 @@ struct Prepared {
     sampling: Sampling,
     latents: Latents,
     told: ResponseInfo,
-    stream: bool,
 }
 
 /// Answers a request.
@@ -67,7 +67,7 @@ pub(crate) async fn generate(service: Arc<Service>, body: Read, place: Place, st
     if prepared.latents.strategy.is_some() {
         return searched(&service, prepared, constraint, place).await;
     }
-    let stream = prepared.stream;
+    let stream = prepared.told.stream;
     let (events, mut heard) = mpsc::channel(EVENTS);
     let mut answering = submit(&service, prepared, constraint.as_ref(), &events, place)?;
     drop(events);
@@ -95,7 +95,7 @@ fn prepare(service: &Service, body: &[u8], style: Style) -> Result<(Prepared, Op
         Style::Chat => {
             let alternatives = fields.integer("top_logprobs", 0..=MAX_ALTERNATIVES)?;
             let told = fields.flag("logprobs")?;
-            if alternatives.is_some() && !told {
+            if alternatives.is_some_and(|count| count > 0) && !told {
                 return Err(fields.invalid("top_logprobs", "logprobs must be true then"));
             }
             told.then(|| alternatives.unwrap_or(0))
@@ -121,6 +121,10 @@ fn prepare(service: &Service, body: &[u8], style: Style) -> Result<(Prepared, Op
         return Err(fields.invalid("n", format!("{} prompts have more than {MAX_TEXTS} choices so", prompts.len())));
     }
     let stream = fields.flag("stream")?;
+    if !stream {
+        let tokens = sampling.limit.map_or(service.context, |limit| limit.min(service.context));
+        latents.check_shown(service, prompts.len() * sampling.count * tokens)?;
+    }
     let stream_options = fields.object("stream_options")?;
     if stream_options.is_some() && !stream {
         return Err(fields.invalid("stream_options", "stream must be true then"));
@@ -133,10 +137,11 @@ fn prepare(service: &Service, body: &[u8], style: Style) -> Result<(Prepared, Op
         prompt_tokens: prompts.iter().map(|asked| asked.tokens.len()).sum(),
         logprobs: alternatives.is_some(),
         latents: latents.told,
+        stream,
         stream_usage: stream_options.map_or(Ok(false), |options| options.flag("include_usage"))?,
         tokenizer: Arc::clone(&service.tokenizer),
     };
-    Ok((Prepared { prompts, sampling, latents, told, stream }, grammar))
+    Ok((Prepared { prompts, sampling, latents, told }, grammar))
 }
 
 fn check_supported(fields: &Fields<'_>) -> Result<()> {
@@ -154,14 +159,14 @@ fn submit(
     events: &mpsc::Sender<Event>,
     place: Place,
 ) -> Result<Answering> {
-    let Prepared { prompts, sampling, latents, told, .. } = prepared;
+    let Prepared { prompts, sampling, latents, told } = prepared;
     let (mut jobs, mut parsers) = (Vec::new(), Vec::new());
     let limit = sampling.limit.unwrap_or(service.context);
     for ParsedPrompt { tokens, parser } in prompts {
         let mut choices = Vec::with_capacity(sampling.count);
-        for place in 0..sampling.count {
+        for number in 0..sampling.count {
             let mut options = sampling.options.clone();
-            options.seed = options.seed.wrapping_add(place as u64);
+            options.seed = options.seed.wrapping_add(number as u64);
             choices.push(Choice {
                 index: parsers.len(),
                 selector: latents.selector(service, options.seed)?,
@@ -191,7 +196,7 @@ async fn searched(
     constraint: Option<Constraint>,
     place: Place,
 ) -> Result<Reply> {
-    let Prepared { mut prompts, sampling, latents, told, stream } = prepared;
+    let Prepared { mut prompts, sampling, latents, told } = prepared;
     let (Some(strategy), Some(asked), true) =
         (latents.strategy, prompts.pop(), prompts.is_empty() && sampling.count == 1)
     else {
@@ -200,8 +205,8 @@ async fn searched(
     let limit = sampling.limit.unwrap_or(service.context).min(service.context - asked.tokens.len());
     let options = latents.search(service, strategy, &sampling, limit);
     let ParsedPrompt { tokens, parser } = asked;
-    let heard = begin_search(service, tokens, constraint, options, place)?;
-    let (text, generated, reason, document) = heard.await.map_err(|_| ApiError::stopped())??;
+    let (text, generated, reason, document) = find(service, tokens, constraint, options, place).await?;
+    let stream = told.stream;
     let mut answering = Answering::new(ResponseInfo { latents: false, logprobs: false, ..told }, vec![parser]);
     answering.count(generated);
     let mut chunks = answering.begin();
@@ -221,18 +226,18 @@ async fn searched(
 /// What a search finds: the text, how many tokens were generated, how it ended, and all of it.
 type Found = (String, usize, Reason, Value);
 
-/// Begins a search; gives where its answer comes.
-fn begin_search(
+/// Searches behind a prompt.
+async fn find(
     service: &Arc<Service>,
     prompt: Vec<u32>,
     constraint: Option<Constraint>,
     options: SearchOptions,
     place: Place,
-) -> Result<oneshot::Receiver<Result<Found>>> {
+) -> Result<Found> {
     let tokenizer = Arc::clone(&service.tokenizer);
     let metrics = Arc::clone(&service.metrics);
     let (most, count) = super::branches_of(service, &prompt, &options);
-    let (work, heard) = Task::boxed(move |mut session, between| {
+    let work = move |mut session: Session, between: &mut Between<'_>| {
         session.set_constraint(constraint)?;
         let (branches, found) = search(&session, &tokenizer, &options, &mut |_| super::flow(between()))?;
         metrics.generated.add(branches.generated());
@@ -240,7 +245,6 @@ fn begin_search(
         let reason =
             if best.end.as_ref().is_some_and(|end| end.name() == "length") { Reason::Limit } else { Reason::End };
         Ok((best.text.clone(), branches.generated(), reason, document(&branches, &found, &options)))
-    });
-    service.submit(vec![service.job(prompt, Then::Work(work), most, count)], place)?;
-    Ok(heard)
+    };
+    service.work(prompt, (most, count), place, work).await
 }

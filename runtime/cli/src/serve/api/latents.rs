@@ -19,6 +19,9 @@ const KNOWN: [&str; 10] =
 /// Tokens that are shown of each option at most.
 pub(crate) const MAX_SHOWN: u64 = 100;
 
+/// Tokens of options that a whole answer shows at most: it has them in memory. A stream has not.
+const MAX_SHOWN_IN_ALL: usize = 1 << 20;
+
 /// Branches of a search at most.
 const MAX_BRANCHES: u64 = 256;
 
@@ -50,8 +53,18 @@ impl Latents {
         Ok(read)
     }
 
+    /// Those of a search. They may stand at the top, beside the prompt.
+    pub(crate) fn of_search(fields: &Fields<'_>, service: &Service) -> Result<Self> {
+        let under = Self::fields(fields)?;
+        let own = under.as_ref().unwrap_or(fields);
+        let mut read = Self::of(own, service)?;
+        read.strategy.get_or_insert_default();
+        read.check_effects(own)?;
+        Ok(read)
+    }
+
     /// The object `ollm`, of which every field is known.
-    pub(crate) fn fields<'a>(fields: &Fields<'a>) -> Result<Option<Fields<'a>>> {
+    fn fields<'a>(fields: &Fields<'a>) -> Result<Option<Fields<'a>>> {
         let own = fields.object("ollm")?;
         let unknown = own.iter().flat_map(Fields::entries).find(|(name, _)| !KNOWN.contains(&name.as_str()));
         match (&own, unknown) {
@@ -79,8 +92,21 @@ impl Latents {
         Err(own.invalid(name, why))
     }
 
+    /// That an answer of so many tokens, which is told as a whole, does not show too much.
+    pub(crate) fn check_shown(&self, service: &Service, tokens: usize) -> Result<()> {
+        let options = service.plugin.as_ref().map_or(0, |plugin| plugin.option_count());
+        if self.show.unwrap_or(0).saturating_mul(options).saturating_mul(tokens) <= MAX_SHOWN_IN_ALL {
+            return Ok(());
+        }
+        let message = format!(
+            "a whole answer shows {MAX_SHOWN_IN_ALL} tokens of options at most: stream it, show fewer of each option, \
+             or give max_tokens"
+        );
+        Err(ApiError::invalid("ollm.show_options", message))
+    }
+
     /// Reads the object itself.
-    pub(crate) fn of(own: &Fields<'_>, service: &Service) -> Result<Self> {
+    fn of(own: &Fields<'_>, service: &Service) -> Result<Self> {
         let backbone = own.get("mode").is_some_and(|mode| mode == "backbone");
         let mode = if backbone { None } else { own.parsed::<LatentMode>("mode")? };
         let latent = own.integer("latent", 0..=u64::from(u32::MAX))?;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::search::document;
 use crate::serve::admission::{Place, Waiter};
 use crate::serve::body::Read;
-use crate::serve::engine::{Between, Task, Then};
+use crate::serve::engine::Between;
 use crate::serve::error::ApiError;
 use crate::serve::reply::{Reply, ReplyExt as _};
 use crate::serve::service::Service;
@@ -61,36 +61,36 @@ pub(crate) async fn about(service: Arc<Service>, body: Read, place: Place, what:
         }
         let (asked, grammar) = read_prompt(&fields, &shared)?;
         let question = match what {
-            About::Tokens => Err(tokens(&asked, &shared)),
-            About::Options => Ok(options(&fields, &shared, &asked)?),
-            About::Search => Ok(searched(&fields, &shared, &asked)?),
-            About::Suggest => Ok(suggested(&fields, &shared, &asked)?),
+            About::Tokens => Question::Answered(tokens(&asked, &shared)),
+            About::Options => options(&fields, &shared, &asked)?,
+            About::Search => searched(&fields, &shared, &asked)?,
+            About::Suggest => suggested(&fields, &shared, &asked)?,
         };
         Ok((asked, question, grammar))
     };
     let (asked, question, grammar) = service.admission.readers.run(read).await?;
-    let Question { answer, most, count } = match question {
-        Ok(question) => question,
-        // There is nothing to compute.
-        Err(tokens) => return Ok(Reply::json(&tokens)),
+    let (answer, most, count) = match question {
+        Question::Answered(answer) => return Ok(Reply::json(&answer)),
+        Question::Open { answer, most, count } => (answer, most, count),
     };
     let constraint = grammar::compile(&service, grammar).await?;
-    let (work, heard) = Task::boxed(move |mut session, between| {
+    let work = move |mut session: Session, between: &mut Between<'_>| {
         session.set_constraint(constraint)?;
         answer(session, between)
-    });
-    service.submit(vec![service.job(asked.tokens, Then::Work(work), most, count)], place)?;
-    Ok(Reply::json(&heard.await.map_err(|_| ApiError::stopped())??))
+    };
+    Ok(Reply::json(&service.work(asked.tokens, (most, count), place, work).await?))
 }
 
 /// What the engine does with a prompt.
 type Answer = Box<dyn FnOnce(Session, &mut Between<'_>) -> Result<Value> + Send>;
 
-/// The same, with how many tokens it may have, those of the prompt included, and how many branches.
-struct Question {
-    answer: Answer,
-    most: usize,
-    count: usize,
+/// What was asked.
+enum Question {
+    /// There was nothing to compute.
+    Answered(Value),
+    /// Work of the engine, with how many tokens it may have, those of the prompt included, and how
+    /// many branches.
+    Open { answer: Answer, most: usize, count: usize },
 }
 
 fn read_prompt(fields: &Fields<'_>, service: &Service) -> Result<(ParsedPrompt, Option<AnswerGrammar>)> {
@@ -137,7 +137,7 @@ fn options(fields: &Fields<'_>, service: &Arc<Service>, asked: &ParsedPrompt) ->
         }
         Ok(json!({ "options": set }))
     });
-    Ok(Question { answer, most: asked.tokens.len() + held, count })
+    Ok(Question::Open { answer, most: asked.tokens.len() + held, count })
 }
 
 /// The branch that says what this one would have said.
@@ -150,15 +150,14 @@ fn unmerged(all: &[Branch], mut at: usize) -> &Branch {
 
 fn searched(fields: &Fields<'_>, service: &Arc<Service>, asked: &ParsedPrompt) -> Result<Question> {
     let mut sampling = Sampling::read(fields, service, 0, 1)?;
+    if sampling.count > 1 {
+        return Err(fields.invalid("n", "a search has one answer"));
+    }
     // Options are compared at their best, unless told otherwise.
     if fields.get("temperature").is_none() {
         sampling.options.temperature = 0.0;
     }
-    // The fields of a search stand at the top here; under `ollm` they mean the same.
-    let latents = match Latents::fields(fields)? {
-        Some(own) => Latents::of(&own, service)?,
-        None => Latents::of(fields, service)?,
-    };
+    let latents = Latents::of_search(fields, service)?;
     let limit = sampling.limit.unwrap_or(256).min(service.context - asked.tokens.len());
     let options = latents.search(service, latents.strategy.unwrap_or_default(), &sampling, limit);
     let tokenizer = Arc::clone(&service.tokenizer);
@@ -169,7 +168,7 @@ fn searched(fields: &Fields<'_>, service: &Arc<Service>, asked: &ParsedPrompt) -
         metrics.generated.add(branches.generated());
         Ok(document(&branches, &found, &options))
     });
-    Ok(Question { answer, most, count })
+    Ok(Question::Open { answer, most, count })
 }
 
 fn suggested(fields: &Fields<'_>, service: &Arc<Service>, asked: &ParsedPrompt) -> Result<Question> {
@@ -185,5 +184,5 @@ fn suggested(fields: &Fields<'_>, service: &Arc<Service>, asked: &ParsedPrompt) 
         let found = suggest_watched(&session, &tokenizer, &options, &mut || super::flow(between()))?;
         Ok(suggestions_json(&found))
     });
-    Ok(Question { answer, most, count })
+    Ok(Question::Open { answer, most, count })
 }

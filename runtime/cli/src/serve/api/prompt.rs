@@ -57,7 +57,7 @@ pub(crate) fn texts(fields: &Fields<'_>, name: &str, service: &Service, purpose:
                     Purpose::Prompt => drop(service.tokenizer.begin(&mut tokens)?),
                     Purpose::Whole => service.tokenizer.enclose(&mut tokens)?,
                 }
-                if tokens.is_empty() && name == "prompt" {
+                if tokens.is_empty() && purpose == Purpose::Prompt {
                     // An empty text is the beginning of any text.
                     tokens.extend(service.tokenizer.bos().or_else(|| service.tokenizer.eos()));
                 }
@@ -179,6 +179,9 @@ fn message(path: &str, value: &Value) -> Result<Message> {
         ));
     }
     check_calls(path, &value["tool_calls"])?;
+    if !value["function_call"].is_null() {
+        return Err(ApiError::invalid(format!("{path}.function_call"), "it is not supported: tool_calls are"));
+    }
     let parts = value.get_mut("content").and_then(Value::as_array_mut);
     for (index, part) in parts.into_iter().flatten().enumerate() {
         // What the model refused to say is what it said.
@@ -232,7 +235,7 @@ fn check_calls(path: &str, calls: &Value) -> Result<()> {
 
 /// Whether a message calls tools: then it need not say anything.
 fn has_calls(message: &Value) -> bool {
-    message["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty()) || message["function_call"].is_object()
+    message["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty())
 }
 
 /// The prompt of a conversation. A template that cannot write a message that says nothing, and
@@ -262,7 +265,10 @@ fn variables(fields: &Fields<'_>, tools: &Tools, template: &ChatTemplate) -> Res
         }
     }
     if let Some(given) = fields.object("chat_template_kwargs")? {
-        for (name, value) in given.entries().filter(|(name, _)| *name != "chat_template") {
+        for (name, value) in given.entries() {
+            if name == "chat_template" {
+                return Err(given.invalid(name, "the template is the server's: --chat-template FILE, --template NAME"));
+            }
             let with = variables.with(name, value.clone());
             variables = with.map_err(|error| ApiError::from(error).at("chat_template_kwargs"))?;
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ollm_runtime::session::SessionError;
+use ollm_runtime::session::{Session, SessionError};
 use ollm_runtime::tokenizer::TextPair;
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::output::number;
 use crate::rerank::by_relevance;
 use crate::serve::admission::{Place, Waiter};
 use crate::serve::body::Read;
-use crate::serve::engine::{Task, Then};
+use crate::serve::engine::Between;
 use crate::serve::error::ApiError;
 use crate::serve::reply::{Reply, ReplyExt as _};
 use crate::serve::service::Service;
@@ -38,7 +38,7 @@ pub(crate) async fn rerank(service: Arc<Service>, body: Read, place: Place) -> R
     let RerankRequest { pairs, documents, top } = request;
     let longest = pairs.iter().map(|pair| pair.tokens.len()).max().unwrap_or(0);
     let tokens: usize = pairs.iter().map(|pair| pair.tokens.len()).sum();
-    let (work, heard) = Task::boxed(move |mut session, between| {
+    let rank = move |mut session: Session, between: &mut Between<'_>| {
         let mut scores = Vec::with_capacity(pairs.len());
         for (index, pair) in pairs.iter().enumerate() {
             let mut is_heard = true;
@@ -48,9 +48,8 @@ pub(crate) async fn rerank(service: Arc<Service>, body: Read, place: Place) -> R
             }
         }
         Ok(scores)
-    });
-    service.submit(vec![service.job(Vec::new(), Then::Work(work), longest, 1)], place)?;
-    let mut scores = heard.await.map_err(|_| ApiError::stopped())??;
+    };
+    let mut scores = service.work(Vec::new(), (longest, 1), place, rank).await?;
     service.metrics.prompted.add(tokens);
     by_relevance(&mut scores);
     scores.truncate(top);

@@ -57,11 +57,12 @@ impl Sampling {
             seed,
             ..SamplerOptions::default()
         };
-        let limit = fields.integer("max_completion_tokens", fewest..=u64::MAX)?;
+        let limit = |name: &str| fields.integer(name, fewest..=u64::MAX);
+        let (limit, old_limit) = (limit("max_completion_tokens")?, limit("max_tokens")?);
         Ok(Self {
             options,
             count: fields.integer("n", 1..=MAX_CHOICES)?.unwrap_or(1),
-            limit: if limit.is_some() { limit } else { fields.integer("max_tokens", fewest..=u64::MAX)? },
+            limit: limit.or(old_limit),
             stops: stops(fields)?,
         })
     }

@@ -83,8 +83,10 @@ pub(crate) enum Event {
 pub(crate) struct TokenEvent {
     pub(crate) index: usize,
     pub(crate) step: Step,
-    /// The text that is complete with it.
+    /// The text that is complete with it, and sure.
     pub(crate) text: String,
+    /// How many characters are complete with it: of these the last ones may not be sure yet.
+    pub(crate) characters: usize,
     /// The most probable tokens, with their natural log-probabilities.
     pub(crate) top: Vec<(u32, f32)>,
     /// The option set it was chosen from, if that is to be seen.

@@ -135,9 +135,11 @@ impl Running {
             }
         };
         self.generated += 1;
-        let (text, stopped) = self.stop.push(&self.text.push(tokenizer, step.token));
-        let top = self.sampler.top().to_vec();
-        self.outbox.push_back(Event::Token(Box::new(TokenEvent { index: self.index, step, text, top, options })));
+        let complete = self.text.push(tokenizer, step.token);
+        let characters = complete.chars().count();
+        let (text, stopped) = self.stop.push(&complete);
+        let (index, top) = (self.index, self.sampler.top().to_vec());
+        self.outbox.push_back(Event::Token(Box::new(TokenEvent { index, step, text, characters, top, options })));
         if stopped {
             self.end(Reason::Stop);
         } else if self.generated >= self.limit {
