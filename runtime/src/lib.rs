@@ -30,6 +30,7 @@
 //! | [`gguf`] | the file format: parse and write |
 //! | [`storage`], [`atomic`] | bytes of a file; atomic replacement of a file |
 //! | [`memory`], `nameless`, `clock`, `json_schema` | memory, files, time, JSON schemas |
+//! | `json` | JSON with exact integers |
 //!
 //! Each module has errors of its own. [`Error`] is the roof over them: it gathers the errors of all
 //! floors for programs that call several, and no module names it.

@@ -332,6 +332,7 @@ fn kind(model: &Document) -> Result<&str> {
     let has = |key: &str| model.value.get(key).is_some();
     Ok(match model.opt_str("type")? {
         Some(kind) => kind,
+        None if has("type") => "",
         None if has("merges") => "BPE",
         None if has("max_input_chars_per_word") => "WordPiece",
         None if model.get("vocab").is_some_and(Value::is_array) => "Unigram",

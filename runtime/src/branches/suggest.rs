@@ -223,7 +223,7 @@ fn ranked(all: &[Branch], tokenizer: &Tokenizer, options: &SuggestOptions) -> Ve
             continue;
         }
         let logprob: f64 = branch.logprobs[..tokens.len()].iter().map(|&logprob| f64::from(logprob)).sum();
-        let (own, latent) = ((branch.policy + logprob).exp(), branch.latents.first().copied().flatten());
+        let (own, latent) = ((branch.policy + logprob).exp(), branch.latents.iter().find_map(|latent| *latent));
         match found.iter_mut().find(|(suggestion, _)| suggestion.text == text) {
             Some((suggestion, most)) => {
                 suggestion.probability += own;

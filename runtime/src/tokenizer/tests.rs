@@ -108,7 +108,7 @@ fn ends_are_found_by_id_and_by_text() {
     let ends: Vec<u32> = (0..300).filter(|&id| t.is_end(id)).collect();
     assert_eq!((ends, t.eos()), (vec![256, 257, 263], Some(256)));
     assert_eq!([t.special("eot_token"), t.special("eom_token"), t.special("eos_token")], [Some(257), None, Some(256)]);
-    assert_eq!(t.special_tokens().collect::<Vec<_>>(), [("eos_token", 256)]);
+    assert_eq!(t.special_tokens().collect::<Vec<_>>(), [("bos_token", 264), ("eos_token", 256)]);
 }
 
 /// Tokens with scores: the letters but for "b", what is merged, bytes, special ones.

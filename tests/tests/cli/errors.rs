@@ -60,7 +60,7 @@ fn what_is_wrong_is_said() {
         (2, &["-m", m, "-p", "x", "--latent", "policy", "--latent-temperature", "2"], "without '--latent sample'"),
         (1, &["search", "-m", m, "--plugin", p, "-p", "x", "--expand", "top:11"], "which are 10"),
         (1, &["-m", "/nowhere/model.gguf", "-p", "x"], "/nowhere/model.gguf"),
-        (1, &["-m", path(&folder), "-p", "x"], "directory"),
+        (1, &["-m", path(&folder), "-p", "x"], "this is a folder"),
         (1, &["-m", path(&truncated), "-p", "x"], "truncated.gguf"),
         (1, &["-m", path(&text), "-p", "x"], "not a GGUF file"),
         (1, &["-m", path(&empty), "-p", "x"], "empty"),
