@@ -28,7 +28,9 @@ fn forks(exec: &Exec, kv_type: KvType, count: usize, tokens: usize) -> Vec<Layer
     };
     extend(&mut root, 0, POSITIONS);
     let mut forks = vec![root; count];
-    forks.iter_mut().for_each(|fork| extend(fork, POSITIONS, tokens));
+    for fork in &mut forks {
+        extend(fork, POSITIONS, tokens);
+    }
     forks
 }
 
@@ -84,7 +86,7 @@ criterion_group! {
     name = benches;
     config = Criterion::default()
         .sample_size(10)
-        .measurement_time(std::time::Duration::from_millis(1000))
+        .measurement_time(std::time::Duration::from_secs(1))
         .warm_up_time(std::time::Duration::from_millis(300));
     targets = attention
 }

@@ -240,7 +240,9 @@ impl Branches {
             } else {
                 known_value(session)?
             };
-            lacking.into_iter().for_each(|member| self.all[member].value = value);
+            for member in lacking {
+                self.all[member].value = value;
+            }
         }
         Ok(())
     }

@@ -110,6 +110,7 @@ pub struct Family {
 
 /// The mixture of experts of a family (Shazeer et al. 2017, arXiv 1701.06538).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "what families have does not depend on what else they have")]
 pub struct ExpertRules {
     /// The weights of a token's experts are divided by their sum, unless the file says otherwise.
     pub normalized: bool,

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ollm_runtime::branches::{BranchOptions, Branches, Expansion};
+use ollm_runtime::branches::{BranchEnd, BranchOptions, Branches, Expansion};
 use ollm_runtime::constraint::{Constraint, GrammarCompiler, GrammarKind};
 use ollm_runtime::generate::{GenerateOptions, Reason, Token, generate};
 use ollm_runtime::model::Model;
@@ -34,9 +34,12 @@ fn samplers(seed: u64) -> [SamplerOptions; 3] {
 /// The first latent is this one; then the policy selects.
 fn first(latent: usize) -> LatentMode {
     let begun = AtomicBool::new(false);
-    LatentMode::Callback(Callback::new(move |_, policy| match begun.swap(true, Ordering::Relaxed) {
-        true => (0..policy.len()).rev().max_by(|&a, &b| policy[a].total_cmp(&policy[b])).unwrap(),
-        false => latent,
+    LatentMode::Callback(Callback::new(move |_, policy| {
+        if begun.swap(true, Ordering::Relaxed) {
+            (0..policy.len()).rev().max_by(|&a, &b| policy[a].total_cmp(&policy[b])).unwrap()
+        } else {
+            latent
+        }
     }))
 }
 
@@ -73,7 +76,7 @@ fn check(origin: &Session, tokenizer: &Tokenizer, branch_options: &BranchOptions
         };
         assert_eq!(branch.text, said.text, "{expansion} {index}");
         assert_eq!(branch.tokens, said.tokens, "{expansion} {index}");
-        assert_eq!(branch.end.as_ref().map(|end| end.name()), Some(end), "{expansion} {index} {:?}", said.text);
+        assert_eq!(branch.end.as_ref().map(BranchEnd::name), Some(end), "{expansion} {index} {:?}", said.text);
         // Adopted, it goes on as the session does.
         let mut adopted = origin.fork().unwrap();
         let kept = branches.all().iter().position(|other| std::ptr::eq(other, branch)).unwrap();

@@ -119,7 +119,7 @@ fn searched(options: &SearchOptions, latents: bool, cut: bool) -> (String, Found
     let canceller = branches.canceller();
     let cancel = || {
         if cut {
-            canceller.cancel()
+            canceller.cancel();
         }
     };
     let mut cuts = 0;

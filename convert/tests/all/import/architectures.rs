@@ -314,7 +314,7 @@ fn qwen35_may_have_biases() {
         source.tensors.extend(biases);
     });
     let (_, gguf) = imported(&biased, "F32");
-    let biases = gguf.tensors().iter().filter(|tensor| tensor.name.ends_with(".bias"));
+    let biases = gguf.tensors().iter().filter(|tensor| tensor.name.rsplit('.').next() == Some("bias"));
     let layer = |tensor: &ollm_runtime::gguf::TensorInfo| tensor.name.starts_with("blk.2.attn_");
     assert_eq!(biases.filter(|tensor| layer(tensor)).count(), 4);
 }

@@ -38,6 +38,7 @@ impl Style {
 }
 
 /// What an answer is called, and what is told with it.
+#[allow(clippy::struct_excessive_bools, reason = "each is something of its own that a request asks for")]
 pub(crate) struct ResponseInfo {
     pub(crate) style: Style,
     pub(crate) id: String,
