@@ -125,9 +125,12 @@ try {
   // Cancelling, which the server is told.
   const cancelled = async () => Number(/^ollm_cancelled_total (\d+)/m.exec(await (await fetch(`${url}/metrics`)).text())[1]);
   const before = await cancelled();
+  // At this temperature it does not end by itself.
   await page.locator("#prompt").fill("Tell a very long story.");
   await page.getByText("Settings").click();
   await page.locator("#limit").fill("1500");
+  await page.locator("#mode").fill("mixture");
+  await page.locator("#temperature").fill("2");
   await page.locator("#run").click();
   await tokens(page).nth(2).waitFor();
   await page.locator("#cancel").click();
