@@ -239,8 +239,8 @@ typedef struct ollm_source {
     /// `sizeof` of this struct.
     size_t struct_size;
     /// `OLLM_SOURCE_FILE`: the path, which ends in zero. Nobody may change the file while it is in
-    /// use (a file that is cut meanwhile is the signal SIGBUS): to replace it, rename a new one over
-    /// it, or set `copy`.
+    /// use (a file that is cut meanwhile is the signal SIGBUS): to replace it, rename a new one
+    /// over it, or set `copy`.
     const char *path;
     /// `OLLM_SOURCE_MEMORY`: the bytes.
     const void *data;
@@ -314,7 +314,8 @@ ollm_status ollm_model_retain(const ollm_model *model);
 /// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
 ollm_status ollm_model_release(ollm_model **model);
 
-/// The value of a key of the file's metadata, as JSON: a number, a string, a truth value or an array.
+/// The value of a key of the file's metadata, as JSON: a number, a string, a truth value or an
+/// array.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT` also for a key that the file has not,
 /// `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
@@ -576,8 +577,8 @@ typedef struct ollm_chat_input {
     size_t message_count;
     /// The messages as JSON, for those with other fields than role and content: a list of objects
     /// such as `{"role": "tool", "name": "weather", "content": "21"}`. `content` is a string, null,
-    /// or a list of parts such as `{"type": "text", "text": "Hi"}`; `tool_calls`, `tool_call_id` and
-    /// `reasoning_content` mean what they mean in the chat template.
+    /// or a list of parts such as `{"type": "text", "text": "Hi"}`; `tool_calls`, `tool_call_id`
+    /// and `reasoning_content` mean what they mean in the chat template.
     const char *messages_json;
     /// Bytes of `messages_json`.
     size_t messages_json_length;
@@ -668,8 +669,8 @@ ollm_status ollm_chat_parser_free(ollm_chat_parser **parser);
 /// Takes a piece of the answer's text, such as that of one token. Its parts come with
 /// `ollm_chat_parser_next`; they are the same however the text is cut.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`. Since
-/// 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`.
+/// Since 0.1.0.
 ollm_status ollm_chat_parser_push(ollm_chat_parser *parser, const char *text, size_t length);
 
 /// Ends the answer: what was still undecided comes with `ollm_chat_parser_next`.
@@ -1005,8 +1006,8 @@ OLLM_ENUM(ollm_filter, int32_t) {
     OLLM_FILTER_TEMPERATURE = 9,
 };
 
-/// What is added to the logit of a token; `-INFINITY` bans it. Arrays of this struct are read, so it
-/// never grows. Since 0.1.0.
+/// What is added to the logit of a token; `-INFINITY` bans it. Arrays of this struct are read, so
+/// it never grows. Since 0.1.0.
 typedef struct ollm_logit_bias {
     /// The token.
     uint32_t token;
@@ -1109,9 +1110,9 @@ typedef struct ollm_sampling {
 /// token follows from the seed and its place in the text: a rewound, forked or restored session
 /// draws what it would have drawn.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT` for a number that is out of its range or a token that is not in
-/// the vocabulary, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_NO_TOKENIZER` for
-/// DRY. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT` for a number that is out of its range or a token that is not
+/// in the vocabulary, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_NO_TOKENIZER`
+/// for DRY. Since 0.1.0.
 ollm_status ollm_session_set_sampling(ollm_session *session, const ollm_sampling *sampling);
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -34,8 +34,8 @@ pub struct OllmChatInput {
     pub message_count: usize,
     /// The messages as JSON, for those with other fields than role and content: a list of objects
     /// such as `{"role": "tool", "name": "weather", "content": "21"}`. `content` is a string, null,
-    /// or a list of parts such as `{"type": "text", "text": "Hi"}`; `tool_calls`, `tool_call_id` and
-    /// `reasoning_content` mean what they mean in the chat template.
+    /// or a list of parts such as `{"type": "text", "text": "Hi"}`; `tool_calls`, `tool_call_id`
+    /// and `reasoning_content` mean what they mean in the chat template.
     pub messages_json: *const c_char,
     /// Bytes of `messages_json`.
     pub messages_json_length: usize,
@@ -307,8 +307,8 @@ pub unsafe extern "C" fn ollm_chat_parser_free(parser: *mut *mut OllmChatParser)
 /// Takes a piece of the answer's text, such as that of one token. Its parts come with
 /// `ollm_chat_parser_next`; they are the same however the text is cut.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`. Since
-/// 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`.
+/// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_chat_parser_push(
     parser: *mut OllmChatParser,

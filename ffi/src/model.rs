@@ -164,7 +164,8 @@ pub unsafe extern "C" fn ollm_model_release(model: *mut *mut OllmModel) -> OllmS
     guard(|| unsafe { MODELS.release_at(model) }.map(drop))
 }
 
-/// The value of a key of the file's metadata, as JSON: a number, a string, a truth value or an array.
+/// The value of a key of the file's metadata, as JSON: a number, a string, a truth value or an
+/// array.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT` also for a key that the file has not,
 /// `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.

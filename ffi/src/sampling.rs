@@ -38,8 +38,8 @@ pub enum OllmFilter {
     Temperature = 9,
 }
 
-/// What is added to the logit of a token; `-INFINITY` bans it. Arrays of this struct are read, so it
-/// never grows. Since 0.1.0.
+/// What is added to the logit of a token; `-INFINITY` bans it. Arrays of this struct are read, so
+/// it never grows. Since 0.1.0.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct OllmLogitBias {
@@ -179,8 +179,8 @@ versioned!(OllmSampling {
     logprobs: usize,
 });
 
-/// Only a zero as such stands for the default: a tiny number, or a negative one, is what the sampler
-/// judges.
+/// Only a zero as such stands for the default: a tiny number, or a negative one, is what the
+/// sampler judges.
 fn or(value: f32, default: f32) -> f32 {
     if value.to_bits() == 0 { default } else { value }
 }
@@ -289,9 +289,9 @@ impl OllmSampling {
 /// token follows from the seed and its place in the text: a rewound, forked or restored session
 /// draws what it would have drawn.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT` for a number that is out of its range or a token that is not in
-/// the vocabulary, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_NO_TOKENIZER` for
-/// DRY. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT` for a number that is out of its range or a token that is not
+/// in the vocabulary, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_NO_TOKENIZER`
+/// for DRY. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_session_set_sampling(
     session: *mut OllmSession,

@@ -360,8 +360,8 @@ impl Live {
         self.moving(|live| Ok(live.session.feed(tokens)?))
     }
 
-    /// Runs what adds given tokens, or takes tokens away: no character goes on behind these. Where
-    /// it fails and has changed nothing, one that was begun does.
+    /// Runs what adds given tokens, or takes tokens away: a character that was begun before them is
+    /// dropped, unless it fails and has changed nothing.
     pub(crate) fn moving<R>(&mut self, work: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
         let before = self.session.position();
         let outcome = work(self);

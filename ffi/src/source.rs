@@ -38,8 +38,8 @@ pub struct OllmSource {
     /// `sizeof` of this struct.
     pub struct_size: usize,
     /// `OLLM_SOURCE_FILE`: the path, which ends in zero. Nobody may change the file while it is in
-    /// use (a file that is cut meanwhile is the signal SIGBUS): to replace it, rename a new one over
-    /// it, or set `copy`.
+    /// use (a file that is cut meanwhile is the signal SIGBUS): to replace it, rename a new one
+    /// over it, or set `copy`.
     pub path: *const c_char,
     /// `OLLM_SOURCE_MEMORY`: the bytes.
     pub data: *const c_void,

@@ -1,5 +1,5 @@
 //! Attention benchmark: what a KV cache of 4,096 positions costs one token, ten forks of one text,
-//! and 64 tokens of a prompt, beside the peak of multiplications.
+//! and 64 tokens of a prompt, against the roofline of multiplications.
 //!
 //! `cargo bench -p ollm-runtime --bench attention`, on one thread and every instruction set, in
 //! multiply-adds a second. The heads are those of a 1.7B model; `peak` multiplies registers.

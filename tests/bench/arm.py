@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Instructions of prefill and decode on AArch64 under QEMU, beside llama.cpp's, on the same files and one thread.
+"""Instruction counts of prefill and decode on AArch64 under QEMU, against llama.cpp's, on the same
+files and one thread.
 
 usage: arm.py OLLM_RUN LLAMA_BENCH MODEL..
 
-OLLM_RUN and LLAMA_BENCH are programs for aarch64-linux-gnu (tests/bench/arm.sh makes them). Prints Markdown. Counts are the same in each run,
-whatever else the machine does; what they cost on a processor is not known. Prefill is 64 tokens over one, decode 16 steps. Needs gcc and
-Debian's qemu-user; only the standard library of Python 3.9 or newer.
+OLLM_RUN and LLAMA_BENCH are programs for aarch64-linux-gnu (tests/bench/arm.sh makes them).
+Prints Markdown. Counts are the same in each run, whatever else the machine does; what they cost on
+a processor is not known. Prefill is 64 tokens over one, decode 16 steps. Needs gcc and Debian's
+qemu-user; only the standard library of Python 3.9 or newer.
 """
 
 import json
@@ -14,7 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-# The peer is linked against the libraries of the cross compiler, ours against those of libc6:arm64: each needs its own, and no mixture.
+# The peer is linked against the libraries of the cross compiler, ours against those of libc6:arm64:
+# a mixture of the two does not run.
 CROSS = ["-L", "/usr/aarch64-linux-gnu", "-E", "LD_LIBRARY_PATH=/usr/aarch64-linux-gnu/lib"]
 CPUS = {"dotprod": "cortex-a76", "i8mm": "max,sve-max-vq=1,sme=off"}
 PREFILL, DECODE = 64, 16
@@ -24,7 +27,8 @@ HERE = Path(__file__).resolve().parent
 
 def count(plugin, cpu, command):
     """The counts of a run."""
-    qemu = ["qemu-aarch64", "-cpu", cpu, "-plugin", plugin, "-d", "plugin"]
+    # On one core a file is loaded by one thread: threads that wait for each other count too.
+    qemu = ["taskset", "-c", "0", "qemu-aarch64", "-cpu", cpu, "-plugin", plugin, "-d", "plugin"]
     run = subprocess.run([*qemu, *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     lines = [line for line in run.stderr.splitlines() if line.startswith('{"instructions"')]
     if run.returncode or not lines:
@@ -33,7 +37,10 @@ def count(plugin, cpu, command):
 
 
 def phases(plugin, cpu, bench, rounds):
-    """The counts a token of prefill and of decode: a run with them, less one without; `bench` is given how many tokens each has."""
+    """The counts a token of prefill and of decode: a run with them, less one without.
+
+    `bench` makes the command from how many tokens each has.
+    """
     begin = count(plugin, cpu, bench(1, 0))
     prefill, decode = count(plugin, cpu, bench(PREFILL, 0)), count(plugin, cpu, bench(1, DECODE))
     difference = lambda of, tokens: {kind: (of[kind] - begin[kind]) / (rounds * tokens) for kind in KINDS}
@@ -51,7 +58,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         plugin = str(Path(folder) / "count.so")
         subprocess.run(["gcc", "-shared", "-fPIC", "-O2", "-o", plugin, HERE / "count.c"], check=True)
-        row("file", "processor", "phase", "instructions, of llama.cpp's", "M a token: ours", "llama.cpp's", "products: ours", "llama.cpp's",
+        row("file", "processor", "phase", "instructions, of llama.cpp's", "M a token: ours", "llama.cpp's", "SDOT, SMMLA: ours", "llama.cpp's",
             "loads: ours", "llama.cpp's")
         print("|" + "---|" * 10, flush=True)
         for model in models:

@@ -184,7 +184,8 @@ fn queries_keys_and_values_may_be_one_matrix_in_any_family() {
     }
 }
 
-/// llama.cpp's converter writes GLM 4.1V so: its rope with sections of image positions turns halves.
+/// llama.cpp's converter writes GLM 4.1V so: its rope with sections of image positions rotates the
+/// halves of a head.
 #[test]
 fn sections_of_image_positions_imply_that_the_halves_of_a_head_rotate() {
     // Four elements of each head rotate, of eight.

@@ -1,5 +1,5 @@
-//! The layers over the C API for other languages: C++ (which `capi.rs` runs), Java, Kotlin, Swift. They
-//! have every function, and do what they say.
+//! The layers over the C API for other languages: C++ (which `capi.rs` runs), Java, Kotlin, Swift.
+//! They have every function, and do what they say.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,6 +1,6 @@
 //! The C library as a package: the header in every standard, what the library exports, pkg-config,
-//! `CMake`, installing and uninstalling, the examples. What the library does is in `capi.rs`, layers of
-//! other languages are in `layers.rs`.
+//! `CMake`, installing and uninstalling, the examples. What the library does is in `capi.rs`,
+//! layers of other languages are in `layers.rs`.
 
 use std::fs;
 use std::io::Write as _;

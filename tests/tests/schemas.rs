@@ -73,7 +73,8 @@ fn a_model_of_random_weights_writes_json_of_every_schema() {
     Writer::new(&golden("tiny/llama.gguf"), "ab").check(1000, 1500, 20);
 }
 
-/// `OLLM_SCHEMAS` names another number of schemas. At temperature 1 a text in it may go on for long.
+/// `OLLM_SCHEMAS` names another number of schemas. At temperature 1 a text in it may go on for
+/// long.
 #[test]
 fn a_real_model_writes_json_of_every_schema() {
     let count = std::env::var("OLLM_SCHEMAS").ok().map_or(25, |count| count.parse().unwrap());

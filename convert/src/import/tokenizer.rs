@@ -207,8 +207,8 @@ impl TokenizerFiles {
         Ok((ids.chain([adds]).chain(adds_eos).chain(separates).collect(), notes))
     }
 
-    /// What the post-processor puts around a text in vain, as GGUF has keys for one token at each end:
-    /// those that are `written`. Settings may say otherwise.
+    /// What the post-processor puts around a text in vain, as GGUF has keys for one token at each
+    /// end: those that are `written`. Settings may say otherwise.
     fn left_out(&self, vocabulary: &HfVocabulary, around: &[Vec<u32>; 2], written: [Option<u32>; 2]) -> Vec<String> {
         let ends = [("before", "add_bos_token"), ("behind", "add_eos_token")];
         let ends = ends.into_iter().zip(around).zip(written);

@@ -326,8 +326,8 @@ fn bad(json: &Document, key: &str, rule: &'static str) -> ImportError {
     ImportError::BadValue { path: json.path.clone(), key: key.to_owned(), value: "something else".to_owned(), rule }
 }
 
-/// The type of a model. Files of the first versions of `tokenizers` do not have it (those of BERT and
-/// RoBERTa): it is by what else there is, as that reads them.
+/// The type of a model. Files of the first versions of `tokenizers` do not have it (those of BERT
+/// and RoBERTa): it is by what else there is, as that reads them.
 fn kind(model: &Document) -> Result<&str> {
     let has = |key: &str| model.value.get(key).is_some();
     Ok(match model.opt_str("type")? {

@@ -418,8 +418,8 @@ export const Filter: {
 export type Filter = "penalties" | "dry" | "top_n_sigma" | "top_k" | "typical" | "top_p" | "min_p" | "xtc" | "temperature";
 
 /**
- * What is added to the logit of a token; `-INFINITY` bans it. Arrays of this struct are read, so it
- * never grows. Since 0.1.0.
+ * What is added to the logit of a token; `-INFINITY` bans it. Arrays of this struct are read, so
+ * it never grows. Since 0.1.0.
  */
 export interface LogitBias {
   /** The token. */
@@ -972,7 +972,8 @@ export interface Functions {
    */
   ollm_model_release(model: number): number;
   /**
-   * The value of a key of the file's metadata, as JSON: a number, a string, a truth value or an array.
+   * The value of a key of the file's metadata, as JSON: a number, a string, a truth value or an
+   * array.
    *
    * Any thread. Statuses: `OLLM_INVALID_ARGUMENT` also for a key that the file has not,
    * `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
@@ -1116,8 +1117,8 @@ export interface Functions {
    * Takes a piece of the answer's text, such as that of one token. Its parts come with
    * `ollm_chat_parser_next`; they are the same however the text is cut.
    *
-   * Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`. Since
-   * 0.1.0.
+   * Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`.
+   * Since 0.1.0.
    */
   ollm_chat_parser_push(parser: number, text: number, length: number): number;
   /**
@@ -1282,9 +1283,9 @@ export interface Functions {
    * token follows from the seed and its place in the text: a rewound, forked or restored session
    * draws what it would have drawn.
    *
-   * Statuses: `OLLM_INVALID_ARGUMENT` for a number that is out of its range or a token that is not in
-   * the vocabulary, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_NO_TOKENIZER` for
-   * DRY. Since 0.1.0.
+   * Statuses: `OLLM_INVALID_ARGUMENT` for a number that is out of its range or a token that is not
+   * in the vocabulary, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_NO_TOKENIZER`
+   * for DRY. Since 0.1.0.
    */
   ollm_session_set_sampling(session: number, sampling: number): number;
   /**

@@ -98,8 +98,8 @@ pub(crate) struct MachineArgs {
     /// SCALE: 1]; may be given several times
     #[arg(long, value_name = "FILE[=SCALE]", global = true)]
     pub(crate) lora: Vec<Lora>,
-    /// Read the files into memory instead of mapping them: for files that may be changed or cut while
-    /// they are in use. Takes as much memory more as the files have bytes
+    /// Read the files into memory instead of mapping them: for files that may be changed or cut
+    /// while they are in use. Takes as much memory more as the files have bytes
     #[arg(long, global = true)]
     pub(crate) copy: bool,
     /// Threads for decode (a step); 0 takes as many as there are cores

@@ -39,8 +39,8 @@ pub(crate) struct SampleArgs {
     /// How probable a token has to be for XTC
     #[arg(long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true)]
     xtc_threshold: f32,
-    /// Dynamic temperature: how far it goes below and above the temperature as the model is surer or
-    /// less sure; 0 is fixed
+    /// Dynamic temperature: how far it goes below and above the temperature as the model is surer
+    /// or less sure; 0 is fixed
     #[arg(long, value_name = "T", default_value_t = 0.0, allow_negative_numbers = true)]
     dynatemp_range: f32,
     /// The power of the entropy that the dynamic temperature follows

@@ -20,8 +20,8 @@ pub struct Branch {
     pub tokens: Vec<u32>,
     /// The latent of each token; `None` of backbone, mixture and forced tokens.
     pub latents: Vec<Option<usize>>,
-    /// The natural logarithm of each token's probability, before the sampler's filters; 0 of a token
-    /// that a constraint forced.
+    /// The natural logarithm of each token's probability, before the sampler's filters; 0 of a
+    /// token that a constraint forced.
     pub logprobs: Vec<f32>,
     /// The generated text. What may be the beginning of a stop string, or half a character, comes
     /// with a later token.

@@ -165,7 +165,8 @@ impl Branches {
         }
         branch.logprob += f64::from(picked.logprob);
         branch.scored += usize::from(!picked.forced);
-        // A token that a constraint forced comes from no latent: one that waits to be used still does.
+        // A token that a constraint forced comes from no latent: a latent that is not used yet
+        // stays held.
         if !(picked.forced && chooser.latents.is_unused()) || tokenizer.is_end(picked.token) {
             chooser.latents.observe(&self.options.hold, picked.token);
             branch.at_boundary = chooser.latents.held_tokens == 0;

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use super::template::ChatTemplate;
 
-/// The form of a model's thoughts and tool calls; [`ChatTemplate::format`] reads it from a template.
+/// The form of a model's thoughts and tool calls; [`ChatTemplate::format`] reads it from a
+/// template.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ChatFormat {
     /// How the model marks what it thinks before it answers; none: it does not think aloud.

@@ -172,8 +172,8 @@ impl Pool {
     /// A pool in which `threads` threads work (at least one: the caller of [`Pool::run`]).
     ///
     /// # Errors
-    /// The system's error if it cannot start a thread; [`io::ErrorKind::InvalidInput`] for more than
-    /// [`MAX_THREADS`].
+    /// The system's error if it cannot start a thread; [`io::ErrorKind::InvalidInput`] for more
+    /// than [`MAX_THREADS`].
     pub fn new(threads: usize) -> io::Result<Self> {
         Self::with_workers(threads, &Workers::Own)
     }

@@ -1,9 +1,10 @@
 //! Which backbone a file holds: whatever its quantization, or to the weight.
 //!
-//! [`fingerprint()`] names a backbone in any quantization, for the plugins that belong to it. Quantizing leaves the norm vectors in F32, and separately trained models do not share them; so
+//! [`fingerprint()`] names a backbone in any quantization, for the plugins that belong to it.
+//! Quantizing leaves the norm vectors in F32, and separately trained models do not share them; so
 //! they identify a backbone. They do not tell a model from a fine-tune of it that left the norms
-//! alone, as `LoRA` does, unless that wrote
-//! [`FINETUNE_KEY`]: the fingerprint guards against mistakes, and no more.
+//! alone, as `LoRA` does, unless that wrote [`FINETUNE_KEY`]: the fingerprint guards against
+//! mistakes, and no more.
 
 use crate::gguf::{Gguf, TensorInfo, TensorType};
 use crate::ops::Matrix;

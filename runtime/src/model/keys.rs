@@ -197,6 +197,7 @@ mod tests {
         }
         for (key, value) in [
             ("llama.vocab_size", Value::U32(7)),
+            ("llama.deepstack_mapping", Value::from(vec![0_i32, 1])),
             ("llama.rope.scaling.alpha", Value::F32(0.0)),
             ("llama.in.vain", Value::U32(1)),
             ("qwen2.attention.new", Value::U32(1)),

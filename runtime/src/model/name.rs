@@ -191,8 +191,8 @@ roles! {
 impl Role {
     /// The first of the matrices with the same input: keys and values share the input of queries,
     /// and so do the first matrix of LAuReL and all of a gated delta net or Mamba 2 but its output;
-    /// `up` shares that of `gate`, a shared expert that of the router, and tied embeddings that of the
-    /// head. [`Stage::Input`](super::Stage::Input) names the first one.
+    /// `up` shares that of `gate`, a shared expert that of the router, and tied embeddings that of
+    /// the head. [`Stage::Input`](super::Stage::Input) names the first one.
     #[must_use]
     pub const fn input(self) -> Self {
         match self {

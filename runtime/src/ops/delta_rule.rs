@@ -18,7 +18,7 @@ use crate::cpu::simd::MAX_LANES;
 use crate::cpu::{Kernel, Simd};
 
 use super::Exec;
-use super::state_update::{CHAINS, Columns, MAX_VECTORS, Row, StateShape, total, update};
+use super::state_update::{CHAINS, MAX_VECTORS, Row, StateBlock, StateShape, total, update};
 
 /// The gated delta rule over the tokens of a sequence.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +59,7 @@ impl DeltaRule<'_> {
     }
 }
 
-impl Columns<'_, DeltaRule<'_>> {
+impl StateBlock<'_, DeltaRule<'_>> {
     /// The queries, or keys, of a token.
     fn key_head(&self, token: usize, first: usize) -> &[f32] {
         let DeltaRule { key_heads, value_heads, head_dim, query_key_value, .. } = self.layer;
@@ -83,7 +83,7 @@ impl Columns<'_, DeltaRule<'_>> {
     }
 }
 
-impl Kernel for Columns<'_, DeltaRule<'_>> {
+impl Kernel for StateBlock<'_, DeltaRule<'_>> {
     type Output = ();
 
     #[inline(always)]

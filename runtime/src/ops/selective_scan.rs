@@ -17,7 +17,7 @@ use crate::cpu::simd::MAX_LANES;
 use crate::cpu::{Kernel, Simd};
 
 use super::Exec;
-use super::state_update::{Columns, MAX_VECTORS, StateShape, update};
+use super::state_update::{MAX_VECTORS, StateBlock, StateShape, update};
 
 /// The scan over the tokens of a sequence.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,7 @@ impl SelectiveScan<'_> {
     }
 }
 
-impl Columns<'_, SelectiveScan<'_>> {
+impl StateBlock<'_, SelectiveScan<'_>> {
     /// B and C of the head's group.
     fn group(&self, token: usize) -> [&[f32]; 2] {
         let SelectiveScan { heads, head_dim, groups, state_size, inputs, .. } = self.layer;
@@ -84,7 +84,7 @@ impl Columns<'_, SelectiveScan<'_>> {
     }
 }
 
-impl Kernel for Columns<'_, SelectiveScan<'_>> {
+impl Kernel for StateBlock<'_, SelectiveScan<'_>> {
     type Output = ();
 
     #[inline(always)]

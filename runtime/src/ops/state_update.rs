@@ -27,23 +27,23 @@ pub(super) const CHAINS: usize = 2;
 pub(super) type Row<S> = [<S as Simd>::F32; MAX_VECTORS];
 
 /// A task: up to 16 columns of the state of one head, over tokens of a sequence.
-pub(super) struct Columns<'a, L> {
+pub(super) struct StateBlock<'a, L> {
     /// What the values are.
     pub(super) layer: L,
     pub(super) head: usize,
-    /// The first of the columns.
-    column: usize,
+    /// Its first column.
+    first: usize,
     pub(super) tokens: Range<usize>,
     /// `[rows][16]`
     pub(super) state: &'a mut [f32],
     out: Shared<f32>,
 }
 
-impl<L> Columns<'_, L> {
+impl<L> StateBlock<'_, L> {
     /// These columns of a value, followed by zeros.
     #[inline(always)]
     pub(super) fn of(&self, value: &[f32]) -> [f32; MAX_LANES] {
-        padded(&value[self.column..value.len().min(self.column + MAX_LANES)], 0.0)
+        padded(&value[self.first..value.len().min(self.first + MAX_LANES)], 0.0)
     }
 
     /// Writes these columns of the output `at`, of as many elements as a value.
@@ -53,9 +53,9 @@ impl<L> Columns<'_, L> {
         for vector in 0..MAX_LANES / S::LANES {
             isa.store(row[vector], &mut all[vector * S::LANES..]);
         }
-        let width = MAX_LANES.min(elements - self.column);
+        let width = MAX_LANES.min(elements - self.first);
         // SAFETY: no other task has these columns, and the outputs outlive the region.
-        unsafe { self.out.slice(at * elements + self.column, width) }.copy_from_slice(&all[..width]);
+        unsafe { self.out.slice(at * elements + self.first, width) }.copy_from_slice(&all[..width]);
     }
 }
 
@@ -88,7 +88,7 @@ impl StateShape {
         (from, to): (&[f32], &mut [f32]),
         out: &mut [f32],
     ) where
-        for<'s> Columns<'s, L>: Kernel<Output = ()>,
+        for<'s> StateBlock<'s, L>: Kernel<Output = ()>,
     {
         assert_eq!([from.len(), to.len()], [self.width(); 2], "a state of each head");
         let (blocks, size) = (self.columns.div_ceil(MAX_LANES), self.rows * MAX_LANES);
@@ -98,8 +98,8 @@ impl StateShape {
             // borrow of `to` ends.
             let state = unsafe { states.slice(i * size, size) };
             state.copy_from_slice(&from[i * size..][..size]);
-            let (head, column) = (i / blocks, i % blocks * MAX_LANES);
-            exec.isa.dispatch(Columns { layer, head, column, tokens: tokens.clone(), state, out });
+            let (head, first) = (i / blocks, i % blocks * MAX_LANES);
+            exec.isa.dispatch(StateBlock { layer, head, first, tokens: tokens.clone(), state, out });
         });
     }
 }

@@ -19,8 +19,8 @@ pub struct SamplerOptions {
     pub top_p: f32,
     /// Keeps the tokens at least this many times as probable as the best one; 0 keeps all.
     pub min_p: f32,
-    /// Locally typical sampling (Meister et al. 2023): keeps the tokens whose surprise is nearest to
-    /// the entropy and whose probabilities reach this sum; 1 keeps all.
+    /// Locally typical sampling (Meister et al. 2023): keeps the tokens whose surprise is nearest
+    /// to the entropy and whose probabilities reach this sum; 1 keeps all.
     pub typical_p: f32,
     /// Keeps the tokens whose logits are at most this many standard deviations (of all logits)
     /// below the best one (Tang et al. 2024); 0 keeps all.
@@ -79,8 +79,8 @@ impl Default for SamplerOptions {
     }
 }
 
-/// A temperature between `temperature - range` (at least 0) and `temperature + range`: the surer the
-/// model is, the lower.
+/// A temperature between `temperature - range` (at least 0) and `temperature + range`: the surer
+/// the model is, the lower.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DynamicTemperature {
     /// How far the temperature goes to either side.

@@ -26,8 +26,8 @@ impl Session {
         self.feed_watched(tokens, &mut |_| ControlFlow::Continue(()))
     }
 
-    /// As [`Session::feed`]; `watch` is told after each batch how many tokens are still to come, and
-    /// may end the feed, as a [`Canceller`](super::Canceller) does.
+    /// As [`Session::feed`]; `watch` is told after each batch how many tokens are still to come,
+    /// and may end the feed, as a [`Canceller`](super::Canceller) does.
     ///
     /// # Errors
     /// As [`Session::feed`].

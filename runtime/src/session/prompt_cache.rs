@@ -54,9 +54,9 @@ impl PromptCache {
     /// left it, to the last bit.
     ///
     /// # Errors
-    /// [`SnapshotError::Session`] as [`Session::feed`]; [`SnapshotError::Write`] if the cache cannot
-    /// be written: the tokens are in the session then. A file that is damaged, or of another model,
-    /// is no error: it is not used.
+    /// [`SnapshotError::Session`] as [`Session::feed`]; [`SnapshotError::Write`] if the cache
+    /// cannot be written: the tokens are in the session then. A file that is damaged, or of another
+    /// model, is no error: it is not used.
     pub fn feed(&self, session: &mut Session, tokens: &[u32]) -> Result<usize, SnapshotError> {
         let found = if session.tokens().is_empty() { self.restore(session, tokens)? } else { 0 };
         session.feed(&tokens[found..])?;

@@ -47,8 +47,8 @@ impl Session {
     ///
     /// With a selector, each token is scored under the option that the selector takes at that
     /// place, where the text is an answer that begins with its first token. Beside what
-    /// [`Session::memory_needed`] tells, 64 rows of logits are held at a time: those of 64 tokens, or
-    /// of 64 / K in a mixture of K options, and of one at least. No context is shifted here.
+    /// [`Session::memory_needed`] tells, 64 rows of logits are held at a time: those of 64 tokens,
+    /// or of 64 / K in a mixture of K options, and of one at least. No context is shifted here.
     ///
     /// # Errors
     /// As [`Session::step`]; [`SessionError::NoPlugin`]. What was scored by then is part of the

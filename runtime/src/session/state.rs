@@ -152,7 +152,8 @@ impl Session {
         Ok(session)
     }
 
-    /// Whether `other` has the same model, plugin, instruction set, KV type and context, and the same text.
+    /// Whether `other` has the same model, plugin, instruction set, KV type and context, and the
+    /// same text.
     pub(crate) fn is_at(&self, other: &Self) -> bool {
         let (own, others) = (&self.sequence, &other.sequence);
         own.can_batch_with(others)

@@ -21,8 +21,8 @@ pub(super) struct Merges(AHashMap<(u32, u32), Merge>);
 
 impl Merges {
     /// Reads lines of two tokens with a space between them, in the order of their rank; of equal
-    /// ones the first counts. `ids` has the id of each token; what would make one of `never` is left
-    /// out.
+    /// ones the first counts. `ids` has the id of each token; what would make one of `never` is
+    /// left out.
     pub(super) fn read(
         lines: &[String],
         ids: &AHashMap<&str, u32>,

@@ -538,8 +538,8 @@ mod carried {
     }
 }
 
-/// With a space before the beginning of a text alone, what follows a token is not a beginning: as in
-/// the `tokenizers` crate, wherever the text is cut.
+/// With a space before the beginning of a text alone, what follows a token is not a beginning: as
+/// in the `tokenizers` crate, wherever the text is cut.
 #[cfg(feature = "tokenizer-json")]
 #[test]
 fn plain_text_between_special_tokens_is_no_beginning() {

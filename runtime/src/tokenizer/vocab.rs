@@ -105,7 +105,8 @@ impl<'m> Vocabulary<'m> {
         (0..).zip(self.texts).zip(&self.kinds).map(|((id, text), &kind)| (id, text.as_str(), kind))
     }
 
-    /// Whether a token is never a part of text: what pre-tokenizers and merges make is none of them.
+    /// Whether a token is never a part of text: what pre-tokenizers and merges make is none of
+    /// them.
     pub(super) fn is_control(&self, id: u32) -> bool {
         matches!(self.kinds[id as usize], TokenKind::Control | TokenKind::Unknown)
     }

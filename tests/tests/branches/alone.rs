@@ -77,7 +77,7 @@ fn check(origin: &Session, tokenizer: &Tokenizer, branch_options: &BranchOptions
         assert_eq!(branch.text, said.text, "{expansion} {index}");
         assert_eq!(branch.tokens, said.tokens, "{expansion} {index}");
         assert_eq!(branch.end.as_ref().map(BranchEnd::name), Some(end), "{expansion} {index} {:?}", said.text);
-        // Adopted, it goes on as the session does.
+        // Adopted, it continues as the session does.
         let mut adopted = origin.fork().unwrap();
         let kept = branches.all().iter().position(|other| std::ptr::eq(other, branch)).unwrap();
         branches.adopt(kept, &mut adopted).unwrap();

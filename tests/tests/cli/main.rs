@@ -154,7 +154,8 @@ fn models_are_read_from_pipes() {
     }
 }
 
-/// A model whose file is cut while it generates: the command says so; with `--copy` nothing happens.
+/// A model whose file is cut while it generates: the command says so; with `--copy` nothing
+/// happens.
 #[cfg(unix)]
 #[test]
 fn a_file_that_is_cut_under_a_run_is_an_error_and_a_copy_does_not_mind() {

@@ -300,7 +300,7 @@ fn qwen2moe_may_have_no_biases() {
     assert!(error.contains("mlp_only_layers"), "{error}");
 }
 
-/// Those of Qwen 3.5 are of attention alone, not of the delta nets beside it.
+/// Those of Qwen 3.5 belong to its attention layers alone, not to its gated delta nets.
 #[test]
 fn qwen35_may_have_biases() {
     let biased = Source::of("qwen35").set("attention_bias", json!(true)).edit(|source| {

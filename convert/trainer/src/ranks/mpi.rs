@@ -16,8 +16,8 @@ use crate::ranks::{Ranks, Transport};
 /// Bytes of a message at once: MPI counts them in 32 bits.
 const PART: usize = 1 << 30;
 
-/// How long the other ranks leave it to the root to say what went wrong and to end them, before they
-/// say it: an error that all of them have is told once.
+/// How long the other ranks leave it to the root to say what went wrong and to end them, before
+/// they say it: an error that all of them have is told once.
 const ROOT_FIRST: Duration = Duration::from_secs(3);
 
 /// How often they look whether they are being ended.
@@ -52,8 +52,8 @@ impl World {
     /// ending this one: that has said what went wrong.
     pub fn abort(&self, error: &Error) -> ! {
         if self.ranks.is_root() || !ended_by_another() {
-            // In one piece: MPI writes to the same place. If that is closed too, there is nobody left
-            // to tell.
+            // In one piece: MPI writes to the same place. If that is closed too, there is nobody
+            // left to tell.
             let line = format!("error (rank {}): {error}\n", self.ranks.rank());
             let _ = std::io::stderr().write_all(line.as_bytes());
         }

@@ -95,7 +95,8 @@ struct Moments {
     deviation: RowDVector<f64>,
     /// The mean of the rewards. `[K]`
     reward: RowDVector<f64>,
-    /// Second moments of standardised states: with themselves, `[d, d]`, and with rewards, `[d, K]`.
+    /// Second moments of standardised states: with themselves, `[d, d]`, and with rewards,
+    /// `[d, K]`.
     states: DMatrix<f64>,
     cross: DMatrix<f64>,
 }

@@ -214,8 +214,8 @@ class ollm_source(ctypes.Structure):
         `sizeof` of this struct.
     path:
         `OLLM_SOURCE_FILE`: the path, which ends in zero. Nobody may change the file while it is in
-        use (a file that is cut meanwhile is the signal SIGBUS): to replace it, rename a new one over
-        it, or set `copy`.
+        use (a file that is cut meanwhile is the signal SIGBUS): to replace it, rename a new one
+        over it, or set `copy`.
     data:
         `OLLM_SOURCE_MEMORY`: the bytes.
     length:
@@ -329,7 +329,8 @@ ollm_model_metadata = _function(
     "ollm_model_metadata",
     c_int32,
     [c_void_p, c_char_p, c_size_t, POINTER(c_char), c_size_t, POINTER(c_size_t)],
-    r"""The value of a key of the file's metadata, as JSON: a number, a string, a truth value or an array.
+    r"""The value of a key of the file's metadata, as JSON: a number, a string, a truth value or an
+array.
 
 Any thread. Statuses: `OLLM_INVALID_ARGUMENT` also for a key that the file has not,
 `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
@@ -701,8 +702,8 @@ class ollm_chat_input(ctypes.Structure):
     messages_json:
         The messages as JSON, for those with other fields than role and content: a list of objects
         such as `{"role": "tool", "name": "weather", "content": "21"}`. `content` is a string, null,
-        or a list of parts such as `{"type": "text", "text": "Hi"}`; `tool_calls`, `tool_call_id` and
-        `reasoning_content` mean what they mean in the chat template.
+        or a list of parts such as `{"type": "text", "text": "Hi"}`; `tool_calls`, `tool_call_id`
+        and `reasoning_content` mean what they mean in the chat template.
     messages_json_length:
         Bytes of `messages_json`.
     variables_json:
@@ -838,8 +839,8 @@ ollm_chat_parser_push = _function(
     r"""Takes a piece of the answer's text, such as that of one token. Its parts come with
 `ollm_chat_parser_next`; they are the same however the text is cut.
 
-Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`. Since
-0.1.0.
+Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`.
+Since 0.1.0.
 """,
 )
 
@@ -1335,8 +1336,8 @@ class Filter(IntEnum):
 
 
 class ollm_logit_bias(ctypes.Structure):
-    r"""What is added to the logit of a token; `-INFINITY` bans it. Arrays of this struct are read, so it
-    never grows. Since 0.1.0.
+    r"""What is added to the logit of a token; `-INFINITY` bans it. Arrays of this struct are read, so
+    it never grows. Since 0.1.0.
 
     token:
         The token.
@@ -1487,9 +1488,9 @@ ollm_session_set_sampling = _function(
 token follows from the seed and its place in the text: a rewound, forked or restored session
 draws what it would have drawn.
 
-Statuses: `OLLM_INVALID_ARGUMENT` for a number that is out of its range or a token that is not in
-the vocabulary, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_NO_TOKENIZER` for
-DRY. Since 0.1.0.
+Statuses: `OLLM_INVALID_ARGUMENT` for a number that is out of its range or a token that is not
+in the vocabulary, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_NO_TOKENIZER`
+for DRY. Since 0.1.0.
 """,
 )
 

@@ -395,10 +395,10 @@ _ENDS = {Status.CONTEXT_FULL: Reason.CONTEXT, Status.CANCELLED: Reason.CANCELLED
 
 
 class Generation:
-    """The tokens of an answer, as an iterator; `text` is what came so far, `reason` why it ended: None
-    while it has not, and behind an error other than a full context or a cancellation. Text that may
-    be the beginning of a stop string is held back; what is still held back at the end comes with a
-    token whose `id` is None."""
+    """The tokens of an answer, as an iterator; `text` is what came so far, `reason` why it ended:
+    None while it has not, and after an error other than a full context or a cancellation. Text that
+    may be the beginning of a stop string is held back; what is still held back at the end comes with
+    a token whose `id` is None."""
 
     def __init__(self, session: Session, limit: int = 0, stops: Sequence[str] = ()):
         self._session = _call.instance(session, Session, "session")

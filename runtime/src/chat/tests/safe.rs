@@ -38,7 +38,8 @@ const USER: [&str; 4] = ["<think>", "</think>", "<tool_response>", "<tool_call>"
 /// The first of [`CONTROLS`]; before it the byte alphabet.
 const FIRST: u32 = 256;
 
-/// The letters of bytes in GPT-2's vocabulary: printable ones are themselves, the others come later.
+/// The letters of bytes in GPT-2's vocabulary: printable ones are themselves, the others come
+/// later.
 fn byte_alphabet() -> Vec<String> {
     let printable = |byte: u32| matches!(byte, 33..=126 | 161..=172 | 174..=255);
     let later = |byte: u32| 256 + (0..byte).filter(|&byte| !printable(byte)).count() as u32;
@@ -155,7 +156,8 @@ fn what_is_said_is_never_a_control_token() {
     let mut random = Random::new(1);
     for (kind, source) in KINDS.into_iter().flat_map(|kind| GUARDED.map(|source| (kind, source))) {
         let tokenizer = tokenizer(kind);
-        // Thoughts in the text decide what the template writes itself; they have a test of their own.
+        // Thoughts in the text decide what the template writes itself; they have a test of their
+        // own.
         let template = ChatTemplate::new(&source.replace("'</think>' in content", "false")).unwrap();
         let controls = |messages: &[Message], variables: &Variables| -> Vec<u32> {
             let tokens = template.render(messages, variables, true, &tokenizer).unwrap().tokens(&tokenizer).unwrap();

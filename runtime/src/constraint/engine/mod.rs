@@ -23,8 +23,8 @@ use super::kind::GrammarKind;
 
 type Result<T, E = ConstraintError> = std::result::Result<T, E>;
 
-/// Stack that a grammar is compiled on, and for each byte of its text: a rule takes some eight bytes
-/// of text, and some kibibytes of stack.
+/// Stack that a grammar is compiled on, and for each byte of its text: a rule takes some eight
+/// bytes of text, and some kibibytes of stack.
 const STACK: usize = 4 << 20;
 const STACK_PER_BYTE: usize = 2 << 10;
 

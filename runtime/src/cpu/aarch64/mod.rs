@@ -69,7 +69,7 @@ instruction!(
     "smmla"
 );
 
-/// The products of four neighbouring bytes a lane with word `WORD` of `x`.
+/// The byte dot product of each lane with one word of `x`, number `WORD` (SDOT by element).
 #[inline(always)]
 unsafe fn dot_word<const WORD: usize>(mut acc: int32x4_t, weights: int8x16_t, x: int8x16_t) -> int32x4_t {
     // SAFETY: the caller has a token that proves the instruction, which touches nothing but its

@@ -28,8 +28,8 @@ public final class Branch {
     /** Natural logarithm of the probability of its tokens. */
     public double logprob;
     /**
-     * What it counts in a vote: 1 at first, with that of branches that were merged into it. Where it is expanded later, its
-     * branches share it.
+     * What it counts in a vote: 1 at first, with that of branches that were merged into it. Where it is
+     * expanded later, its branches share it.
      */
     public double count;
     /** The probability that the answer will be right, as a value head says; NaN where none was asked. */

@@ -405,3 +405,60 @@ fn call_json(call: ToolCall, id: impl Fn() -> String) -> Value {
     let arguments = Value::Object(arguments).to_string();
     json!({ "id": own.unwrap_or_else(id), "type": "function", "function": { "name": name, "arguments": arguments } })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ollm_runtime::gguf::{Metadata, Value as GgufValue};
+    use ollm_runtime::session::Step;
+
+    fn answering(stream: bool) -> Answering {
+        let tokens: Vec<String> = ["a", "b"].map(str::to_owned).to_vec();
+        let mut metadata = Metadata::default();
+        let own: [(&str, GgufValue); 4] = [
+            ("tokenizer.ggml.model", "gpt2".into()),
+            ("tokenizer.ggml.pre", "gpt-2".into()),
+            ("tokenizer.ggml.tokens", tokens.into()),
+            ("tokenizer.ggml.merges", Vec::<String>::new().into()),
+        ];
+        for (key, value) in own {
+            metadata.insert(key.to_owned(), value).unwrap();
+        }
+        let told = ResponseInfo {
+            style: Style::Chat,
+            id: "chatcmpl-1".to_owned(),
+            created: 0,
+            model: "m".to_owned(),
+            prompt_tokens: 1,
+            logprobs: true,
+            latents: true,
+            stream,
+            stream_usage: false,
+            tokenizer: Arc::new(Tokenizer::from_metadata(&metadata).unwrap()),
+        };
+        Answering::new(told, vec![None])
+    }
+
+    fn token() -> Event {
+        let step = Step { token: 1, latent: Some(3), logprob: -0.5, forced: false };
+        let text = "b".to_owned();
+        let top = vec![(1, -0.5)];
+        Event::Token(Box::new(TokenEvent { index: 0, step, text, characters: 1, top, options: Vec::new() }))
+    }
+
+    /// Each token is told with its probability and its latent either way; what went out in a chunk
+    /// takes no memory.
+    #[test]
+    fn a_stream_keeps_nothing_of_what_it_has_told() {
+        let kept = |answering: &Answering| (answering.choices[0].logprobs.len(), answering.choices[0].steps.len());
+        let (mut stream, mut whole) = (answering(true), answering(false));
+        for _ in 0..10 {
+            let chunks = stream.take(token()).unwrap();
+            assert_eq!(chunks.len(), 1);
+            assert_eq!(chunks[0]["choices"][0]["logprobs"]["content"].as_array().unwrap().len(), 1);
+            assert_eq!(chunks[0]["ollm"]["latent"], 3);
+            assert!(whole.take(token()).unwrap().is_empty());
+        }
+        assert_eq!((kept(&stream), kept(&whole)), ((0, 0), (10, 10)));
+    }
+}

@@ -53,7 +53,7 @@ impl Latents {
         Ok(read)
     }
 
-    /// Those of a search. They may stand at the top, beside the prompt.
+    /// Those of a search. They may stand at the top level of the request, where its prompt is.
     pub(crate) fn of_search(fields: &Fields<'_>, service: &Service) -> Result<Self> {
         let under = Self::fields(fields)?;
         let own = under.as_ref().unwrap_or(fields);

@@ -84,8 +84,8 @@ impl Pieces<'_> {
     }
 }
 
-/// Which rules a regular expression can say: those that name only such rules, and so never come back
-/// to themselves.
+/// Which rules a regular expression can say: those that name only such rules, and so never come
+/// back to themselves.
 fn regular(rules: &Rules) -> Vec<bool> {
     let named: Vec<BTreeSet<usize>> = rules.bodies.iter().map(names).collect();
     let tokens: Vec<bool> = rules.bodies.iter().map(has_token).collect();
