@@ -72,7 +72,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// `f32` and `i32` lanes of a vector: also the rows that a quantized matmul works on at once.
     /// 4, 8 or 16.
     const LANES: usize;
-    /// Vectors of rows that a GEMV of one token works on at once: 4, 8, or 0 where it unpacks the
+    /// Vectors of rows that a GEMV of one token works on at once: 4, or 0 where it unpacks the
     /// weights first, as a GEMM does.
     const GEMV_ROWS: usize;
     /// Tokens of the tiles of a GEMV of a few tokens, which reads packed weights as they are, the
@@ -88,6 +88,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Whether a GEMV prefetches to L1; else to L2, where vectors of whole cache lines are faster
     /// than L1 is filled.
     const PREFETCHES_L1: bool;
+    /// Whether a dot product takes a word of a vector that has four, so that [`Simd::dot16s`] is
+    /// faster. A GEMV then multiplies all vectors of rows at once; else one by one, as there are
+    /// fewer registers.
+    const TAKES_FOUR_WORDS: bool = false;
     /// Queries that attention computes together, at most: 4 or 8.
     const QUERY_TILE: usize;
     /// Accumulators of scores at once: enough to hide the latency of `fma`, as far as there are
@@ -197,6 +201,22 @@ pub trait Simd: Copy + Send + Sync + 'static {
         let _ = length;
         // SAFETY: passed on from the caller.
         unsafe { dot4s::<Self, SIGNED, R, C>(self, runs, weights, x) }
+    }
+    /// [`Simd::dot4s`] of four words: 16 bytes of each token.
+    ///
+    /// # Safety
+    /// Each token is readable for 16 bytes.
+    #[inline(always)]
+    unsafe fn dot16s<const SIGNED: bool, const R: usize, const C: usize>(
+        self,
+        runs: &mut [[Self::Partial; C]; R],
+        weights: [[Self::Bytes; R]; 4],
+        x: *const i8,
+    ) {
+        for (word, weights) in weights.into_iter().enumerate() {
+            // SAFETY: passed on from the caller.
+            unsafe { dot4s::<Self, SIGNED, R, C>(self, runs, weights, x.add(4 * word)) };
+        }
     }
     /// `start`, with which the run began, plus its products.
     fn end(self, start: Self::I32, run: Self::Partial) -> Self::I32;
@@ -390,14 +410,33 @@ pub unsafe fn dots<S: Simd, W: WeightSource, const SIGNED: bool, const R: usize,
     for first in (0..words).step_by(run_length) {
         let start = |c: usize| if first == 0 { start[c] } else { isa.splat_i32(0) };
         let mut runs: [[S::Partial; C]; R] = [std::array::from_fn(|c| isa.begin(start(c))); R];
-        for word in first..words.min(first + run_length) {
-            // SAFETY: the caller vouches for the words and the activations.
-            unsafe {
-                let mut bytes = [weights[0].word(isa, word); R];
-                for r in 1..R {
-                    bytes[r] = weights[r].word(isa, word);
+        let rows = |word: usize| {
+            // SAFETY: the caller vouches for the words.
+            let mut bytes = unsafe { [weights[0].word(isa, word); R] };
+            for r in 1..R {
+                // SAFETY: the caller vouches for the words.
+                bytes[r] = unsafe { weights[r].word(isa, word) };
+            }
+            bytes
+        };
+        let end = words.min(first + run_length);
+        // SAFETY: the caller vouches for the activations.
+        let mut four = |word: usize| unsafe {
+            let four = [rows(word), rows(word + 1), rows(word + 2), rows(word + 3)];
+            isa.dot16s::<SIGNED, R, C>(&mut runs, four, x.add(4 * word));
+        };
+        // Not a loop: the compiler does not unroll one of this size.
+        match end - first {
+            4 if S::TAKES_FOUR_WORDS => four(first),
+            8 if S::TAKES_FOUR_WORDS => {
+                four(first);
+                four(first + 4);
+            }
+            _ => {
+                for word in first..end {
+                    // SAFETY: the caller vouches for the activations.
+                    unsafe { isa.dot4s::<SIGNED, R, C>(&mut runs, rows(word), x.add(4 * word), run_length) };
                 }
-                isa.dot4s::<SIGNED, R, C>(&mut runs, bytes, x.add(4 * word), run_length);
             }
         }
         for r in 0..R {

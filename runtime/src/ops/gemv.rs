@@ -37,7 +37,6 @@ impl<F: Format> Kernel for QuantizedGemv<'_, F> {
             (gemv { $($few:literal: $rows:literal;)+ } gemm $_:tt) => {
                 match width {
                     1 if const { S::GEMV_ROWS > 0 && !F::IS_STREAM } => self.gemv::<S, 1, 1>(isa),
-                    1 if const { S::GEMV_ROWS == 8 } => self.gemv::<S, 8, 1>(isa),
                     1 if const { S::GEMV_ROWS == 4 } => self.gemv::<S, 4, 1>(isa),
                     $($few if const { is_among(S::GEMV_TILES, $few) } => self.gemv::<S, $rows, $few>(isa),)+
                     _ => unreachable!("no tile of {width} tokens"),
@@ -82,14 +81,19 @@ impl<F: Format> QuantizedGemv<'_, F> {
     #[inline(always)]
     fn row_block<S: Simd, const R: usize, const C: usize>(&self, isa: S, rows: [usize; R], tile: usize) {
         let x = self.x.tile::<C>(tile);
+        // Vectors of one panel are side by side.
+        let beside = R.min(PANEL_ROWS / S::LANES);
         let mut blocks: [Block; R] = rows.map(|row| self.block::<S>(row));
         let mut acc = [[isa.splat(0.0); C]; R];
         for block in 0..self.panels.matrix.cols() / F::ELEMENTS {
+            for r in 0..R {
+                blocks[r] = blocks[r / beside * beside].lane::<F>(r % beside * S::LANES);
+            }
             // SAFETY: the panels have `cols / ELEMENTS` blocks, of which these are the blocks
             // number `block`, and the tokens have `cols` elements.
             unsafe { Self::accumulate_block::<S, R, C>(isa, blocks, block * F::ELEMENTS, &x, &mut acc) };
-            for block in &mut blocks {
-                *block = block.next::<F>();
+            for r in 0..R {
+                blocks[r] = blocks[r].next::<F>();
             }
         }
         for (row, acc) in rows.into_iter().zip(acc) {
@@ -140,17 +144,15 @@ impl<F: Format> QuantizedGemv<'_, F> {
                         }
                     }
                     let start = starts::<S, C, C>(isa, zero, x.sums(at, F::STEP));
+                    let weights = blocks.map(|block| Packed { block, step, format: PhantomData::<F> });
+                    if S::TAKES_FOUR_WORDS {
+                        // SAFETY: passed on from the caller.
+                        return unsafe { products::<S, F, R, C>(isa, weights, x.values(at), start) };
+                    }
                     let mut sums = [start; R];
                     for r in 0..R {
-                        let weights = Packed { block: blocks[r], step, format: PhantomData::<F> };
                         // SAFETY: passed on from the caller.
-                        [sums[r]] = unsafe {
-                            if F::SIGNED {
-                                dots::<S, _, true, 1, C>(isa, F::STEP / 4, F::MOST, [weights], x.values(at), start)
-                            } else {
-                                dots::<S, _, false, 1, C>(isa, F::STEP / 4, F::MOST, [weights], x.values(at), start)
-                            }
-                        };
+                        [sums[r]] = unsafe { products::<S, F, 1, C>(isa, [weights[r]], x.values(at), start) };
                     }
                     sums
                 },
@@ -184,6 +186,27 @@ impl<F: Format> QuantizedGemv<'_, F> {
         let (row, matrix) = (vector * S::LANES, &self.panels.matrix);
         let start = row / PANEL_ROWS * PANEL_ROWS * matrix.row_bytes();
         Block::first::<F>(matrix.bytes()[start..].as_ptr(), row % PANEL_ROWS)
+    }
+}
+
+/// The dot products of a step of these vectors of rows with the activations at `x`.
+///
+/// # Safety
+/// As [`dots`].
+#[inline(always)]
+unsafe fn products<S: Simd, F: Format, const R: usize, const C: usize>(
+    isa: S,
+    weights: [Packed<F>; R],
+    x: *const i8,
+    start: [S::I32; C],
+) -> [[S::I32; C]; R] {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        if F::SIGNED {
+            dots::<S, _, true, R, C>(isa, F::STEP / 4, F::MOST, weights, x, start)
+        } else {
+            dots::<S, _, false, R, C>(isa, F::STEP / 4, F::MOST, weights, x, start)
+        }
     }
 }
 

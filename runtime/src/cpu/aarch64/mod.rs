@@ -17,7 +17,7 @@ use std::arch::aarch64::{
 use std::arch::asm;
 
 use super::isa::{Neon, NeonDot, NeonI8mm};
-use super::simd::{MAX_LANES, STRIDE, Simd, Strided, dots, values};
+use super::simd::{MAX_LANES, STRIDE, Simd, values};
 
 const LANES: usize = 4;
 
@@ -85,13 +85,42 @@ unsafe fn dot_word<const WORD: usize>(mut acc: int32x4_t, weights: int8x16_t, x:
     acc
 }
 
+/// A token's four words are one vector, of which an instruction takes one word.
+macro_rules! four_words {
+    () => {
+        const TAKES_FOUR_WORDS: bool = true;
+
+        #[inline(always)]
+        unsafe fn dot16s<const SIGNED: bool, const R: usize, const C: usize>(
+            self,
+            runs: &mut [[int32x4_t; C]; R],
+            weights: [[uint8x16_t; R]; 4],
+            x: *const i8,
+        ) {
+            for c in 0..C {
+                // SAFETY: the token proves the instructions; the caller vouches for the activations.
+                unsafe {
+                    let x = vld1q_s8(x.add(STRIDE * c));
+                    for r in 0..R {
+                        let rows = |word: usize| vreinterpretq_s8_u8(weights[word][r]);
+                        runs[r][c] = dot_word::<0>(runs[r][c], rows(0), x);
+                        runs[r][c] = dot_word::<1>(runs[r][c], rows(1), x);
+                        runs[r][c] = dot_word::<2>(runs[r][c], rows(2), x);
+                        runs[r][c] = dot_word::<3>(runs[r][c], rows(3), x);
+                    }
+                }
+            }
+        }
+    };
+}
+
 /// The primitives of a NEON token, whose byte dot product is `$dot`, and `$gemm_tile`: the part of
 /// a GEMM tile that differs between tokens.
 macro_rules! neon {
     ($token:ty, $dot:ident, { $($gemm_tile:tt)* }) => {
         impl Simd for $token {
             const LANES: usize = LANES;
-            const GEMV_ROWS: usize = 8;
+            const GEMV_ROWS: usize = 4;
             const GEMM_TILE: usize = 4;
             const HOLDS_BLOCK_SCALES: bool = false;
             const PREFETCHES_L1: bool = true;
@@ -300,44 +329,9 @@ macro_rules! neon {
 }
 
 neon!(Neon, dot_widening, {});
-neon!(NeonDot, dot_instruction, {
-    /// Four words at once: a token's are one vector, of which an instruction takes one word.
-    #[inline(always)]
-    unsafe fn gemm_tile<const SIGNED: bool, const R: usize, const C: usize>(
-        self,
-        _registers: &(),
-        words: usize,
-        most: i32,
-        weights: [*const u8; R],
-        x: *const i8,
-        start: [int32x4_t; C],
-    ) -> [[int32x4_t; C]; R] {
-        if !words.is_multiple_of(4) {
-            // SAFETY: passed on from the caller.
-            return unsafe { dots::<Self, Strided, SIGNED, R, C>(self, words, most, weights.map(Strided), x, start) };
-        }
-        let mut sums = [start; R];
-        for word in (0..words).step_by(4) {
-            // SAFETY: the token proves the instructions; the caller vouches for the words and the
-            // activations.
-            unsafe {
-                let x: [_; C] = std::array::from_fn(|c| vld1q_s8(x.add(STRIDE * c + 4 * word)));
-                let words = |r: usize, i: usize| vld1q_s8(weights[r].add(4 * MAX_LANES * (word + i)).cast());
-                for r in 0..R {
-                    let rows = [words(r, 0), words(r, 1), words(r, 2), words(r, 3)];
-                    for c in 0..C {
-                        sums[r][c] = dot_word::<0>(sums[r][c], rows[0], x[c]);
-                        sums[r][c] = dot_word::<1>(sums[r][c], rows[1], x[c]);
-                        sums[r][c] = dot_word::<2>(sums[r][c], rows[2], x[c]);
-                        sums[r][c] = dot_word::<3>(sums[r][c], rows[3], x[c]);
-                    }
-                }
-            }
-        }
-        sums
-    }
-});
+neon!(NeonDot, dot_instruction, { four_words!(); });
 neon!(NeonI8mm, dot_instruction, {
+    four_words!();
     /// Eight bytes of two rows, and of the next two.
     #[inline(always)]
     fn pair(self, [first, second]: [uint8x16_t; 2]) -> [uint8x16_t; 2] {
