@@ -1,6 +1,7 @@
 //! The metadata keys of a family, `FAMILY.NAME`, with typed access and ranges. Those that nobody
-//! asks for are refused, unless they are known to change nothing: a model that is computed
-//! otherwise than its file says is worse than none.
+//! asks for are refused, unless they are known to change nothing or their value is 0 or false, which
+//! is how GGUF says that a model has something not: a model that is computed otherwise than its file
+//! says is worse than none.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -36,21 +37,28 @@ const HARMLESS: &[(&str, &[f32])] = &[
     // In files without experts.
     ("expert_used_count", &[]),
     ("expert_shared_feed_forward_length", &[]),
-    ("expert_group_count", &[0.0, 1.0]),
-    ("expert_group_used_count", &[0.0, 1.0]),
+    ("expert_group_count", &[1.0]),
+    ("expert_group_used_count", &[1.0]),
     // Families have one of the two.
     ("attention.layer_norm_epsilon", &[]),
     ("attention.layer_norm_rms_epsilon", &[]),
     // Sections of image positions: in text all of them count alike.
     ("rope.dimension_sections", &[]),
-    ("rope.scaling.alpha", &[0.0]),
-    ("attention.clamp_kqv", &[0.0]),
-    ("attention.max_alibi_bias", &[0.0]),
-    ("attention.temperature_length", &[0.0]),
-    ("leading_dense_block_count", &[0.0]),
-    // The stream that layers compute.
-    ("altup.active_idx", &[0.0]),
 ];
+
+/// Whether a value says that there is nothing: 0, false, or a list of those.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Array(list) => list.iter().all(|value| is_nothing(&value)),
+        Value::Bool(value) => !value,
+        _ => number(value) == Some(0.0),
+    }
+}
+
+/// The value of a number of any type.
+fn number(value: &Value) -> Option<f32> {
+    value.as_f32().or_else(|| value.as_u32().map(|number| number as f32))
+}
 
 impl<'a> FamilyKeys<'a> {
     pub(super) fn new(metadata: &'a Metadata, family: &'a str) -> Self {
@@ -66,11 +74,8 @@ impl<'a> FamilyKeys<'a> {
     pub(super) fn refuse_others(&self, also: &[&str]) -> Result<(), ModelError> {
         let (asked, prefix) = (self.asked.borrow(), format!("{}.", self.family));
         let is_harmless = |name: &str, value: &Value| {
-            let whole = || value.as_u32().or(value.as_bool().map(u32::from)).map(|number| number as f32);
-            let number = value.as_f32().or_else(whole);
-            HARMLESS
-                .iter()
-                .any(|(known, none)| *known == name && (none.is_empty() || number.is_some_and(|x| none.contains(&x))))
+            let is_one = |none: &[f32]| none.is_empty() || number(value).is_some_and(|x| none.contains(&x));
+            is_nothing(value) || HARMLESS.iter().any(|(known, none)| *known == name && is_one(none))
         };
         let unknown = self.metadata.iter().find(|(key, value)| {
             let name = key.strip_prefix(&prefix).filter(|_| !asked.contains(*key));
@@ -192,13 +197,19 @@ mod tests {
             ("llama.attention.new", Value::U32(1)),
             ("llama.rope.scaling.alpha", Value::F32(0.5)),
             ("llama.rope.scaling.alpha", Value::from("0")),
+            ("llama.attention.new", Value::Bool(true)),
+            ("llama.attention.new", Value::from(vec![0_i32, 1])),
+            ("llama.attention.new", Value::I32(-1)),
         ] {
             assert!(refused(key, value), "{key}");
         }
         for (key, value) in [
             ("llama.vocab_size", Value::U32(7)),
             ("llama.deepstack_mapping", Value::from(vec![0_i32, 1])),
-            ("llama.rope.scaling.alpha", Value::F32(0.0)),
+            ("llama.attention.new", Value::F32(0.0)),
+            ("llama.attention.new", Value::U32(0)),
+            ("llama.attention.new", Value::Bool(false)),
+            ("llama.attention.new", Value::from(vec![0_i32, 0])),
             ("llama.in.vain", Value::U32(1)),
             ("qwen2.attention.new", Value::U32(1)),
             ("general.anything", Value::U32(1)),
