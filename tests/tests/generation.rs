@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use ollm_runtime::Result;
 use ollm_runtime::generate::{GenerateOptions, Generated, Reason, generate};
+use ollm_runtime::gguf::Value;
 use ollm_runtime::model::Model;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{ContextShift, Session, SessionOptions};
+use ollm_runtime::storage::Storage;
 use ollm_runtime::tokenizer::{Detokenizer, Tokenizer};
-use ollm_tests::golden;
+use ollm_tests::{edited, golden};
 
 struct Fixture {
     session: Session,
@@ -102,4 +104,28 @@ fn options_cannot_be_shown_without_a_plugin() {
     let options = GenerateOptions { limit: 20, stops: Vec::new(), show: Some(3), reasoning: None };
     let mut each = |_: &ollm_runtime::generate::Token<'_>| ControlFlow::Continue(());
     assert!(generate(&mut session, &tokenizer, None, &mut sampler, &options, &mut each).is_err());
+}
+
+/// Their probability is still that among all tokens.
+#[test]
+fn suppressed_tokens_are_never_picked() {
+    let steps = |suppressed: &[i32]| -> Vec<(u32, f32)> {
+        let key = ("tokenizer.ggml.suppress_tokens", Some(Value::from(suppressed.to_vec())));
+        let model = Arc::new(Model::from_storage(Storage::from(edited("llama", &[key]))).unwrap());
+        let mut session = Session::new(model, None, &SessionOptions::default()).unwrap();
+        session.feed(&[10, 200, 31]).unwrap();
+        let mut sampler = Sampler::new(SamplerOptions { logprobs: 3, ..SamplerOptions::default() }).unwrap();
+        let step = session.step(None, &mut sampler).unwrap();
+        [(step.token, step.logprob)].into_iter().chain(sampler.top().iter().copied()).collect()
+    };
+    let free = steps(&[]);
+    assert_eq!(free[0], free[1]);
+    // Negative numbers, and those past the vocabulary, are none of its tokens.
+    let [first, second] = [free[1].0 as i32, free[2].0 as i32];
+    for (suppressed, picked) in
+        [(vec![-1, first, 99_999], free[2]), (vec![second, first], free[3]), (vec![second], free[1])]
+    {
+        let steps = steps(&suppressed);
+        assert_eq!((steps[0], &steps[1..]), (picked, &free[1..]), "{suppressed:?}");
+    }
 }

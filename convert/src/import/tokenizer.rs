@@ -80,6 +80,7 @@ impl TokenizerFiles {
             notes.push(format!("the model has no rows for {pruned} of the tokenizer's tokens: they are left out"));
         }
         keys.extend(templates::keys(&self.folder, &self.settings)?);
+        keys.extend(self.suppressed()?);
         Ok((keys, notes))
     }
 
@@ -285,6 +286,16 @@ impl TokenizerFiles {
         const KEY: &str = "eos_token_id";
         let from = if self.generation.get(KEY).is_some() { &self.generation } else { &self.config };
         ids(from, KEY, vocabulary)
+    }
+
+    /// The tokens that are never picked.
+    fn suppressed(&self) -> Result<Option<(String, GgufValue)>> {
+        const KEY: &str = "suppress_tokens";
+        let Some(value) = self.generation.get(KEY) else { return Ok(None) };
+        let token = |value: &Value| value.as_i64().and_then(|token| i32::try_from(token).ok());
+        let tokens = value.as_array().and_then(|list| list.iter().map(token).collect::<Option<Vec<i32>>>());
+        let tokens = tokens.ok_or_else(|| self.generation.bad(KEY, "a list of whole numbers"))?;
+        Ok((!tokens.is_empty()).then(|| ("tokenizer.ggml.suppress_tokens".to_owned(), tokens.into())))
     }
 
     /// Whether texts begin with BOS: as the settings say, else as the post-processor does it, which

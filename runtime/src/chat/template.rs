@@ -242,7 +242,7 @@ impl ChatTemplate {
 
     /// The messages with the kind of content that the template writes for their role: it is asked
     /// with conversations of its own. A developer, as OpenAI calls who else is the system, is the
-    /// system where the template writes no developer.
+    /// system where the template does not write that name, or writes any name.
     fn fitted(
         &self,
         messages: &[Message],
@@ -255,7 +255,8 @@ impl ChatTemplate {
         };
         let developed = messages.iter().any(|message| message.role() == "developer");
         let mut knows = |role: &str| writes(role, false) || writes(role, true);
-        let is_system = developed && !knows("developer") && knows("system");
+        let has_developer = self.source().contains("developer");
+        let is_system = developed && !(has_developer && knows("developer")) && knows("system");
         let named = |message: &Message| match message.role() {
             "developer" if is_system => message.clone().with("role", "system".into()),
             _ => message.clone(),

@@ -114,6 +114,8 @@ pub struct Config {
     pub hidden: usize,
     /// Tokens of the vocabulary.
     pub vocab: usize,
+    /// The tokens among them that are never picked (`suppress_tokens` of transformers).
+    pub suppressed: Vec<u32>,
     /// What each layer has of a token's per-layer embedding, if there are such: its elements.
     pub per_layer: Option<usize>,
     /// Streams of the hidden state, if there are several (AltUp).
@@ -284,6 +286,7 @@ impl Config {
             prediction_layers,
             hidden,
             vocab,
+            suppressed: keys.suppressed(vocab)?,
             per_layer: keys.per_layer()?,
             streams: keys.streams(family)?,
             context_length,

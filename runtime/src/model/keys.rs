@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt::Display;
 
-use crate::gguf::{GgufError, Metadata, Value};
+use crate::gguf::{Array, GgufError, Metadata, Value};
 
 use super::error::ModelError;
 use super::family::Family;
@@ -17,6 +17,9 @@ pub(super) const MAX_SIZE: usize = 1 << 20;
 
 /// The key of the number of kinds of segments, which is one of the tokenizer.
 const TOKEN_TYPES: &str = "tokenizer.ggml.token_type_count";
+
+/// The key of the tokens that are never picked.
+const SUPPRESSED: &str = "tokenizer.ggml.suppress_tokens";
 
 /// The keys of a family.
 pub(super) struct FamilyKeys<'a> {
@@ -105,6 +108,19 @@ impl FamilyKeys<'_> {
         }
         let (key, rule) = (TOKEN_TYPES.to_owned(), "at most 1048576");
         Err(ModelError::InvalidValue { key, value: count.to_string(), rule })
+    }
+
+    /// The tokens of a vocabulary of this size that are never picked. The file may name others in
+    /// vain, as in llama.cpp.
+    pub(super) fn suppressed(&self, vocab: usize) -> Result<Vec<u32>, ModelError> {
+        let (key, expected) = (SUPPRESSED.to_owned(), "a list of whole numbers");
+        let list = match self.metadata.get(SUPPRESSED) {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(Array::I32(list))) => list.iter().map(|&token| u32::try_from(token).ok()).collect(),
+            Some(Value::Array(Array::U32(list))) => list.iter().copied().map(Some).collect::<Vec<_>>(),
+            Some(other) => return Err(GgufError::WrongType { key, expected, found: other.describe() }.into()),
+        };
+        Ok(list.into_iter().flatten().filter(|&token| (token as usize) < vocab).collect())
     }
 
     pub(super) fn opt_u32(&self, name: &str) -> Result<Option<u32>, ModelError> {

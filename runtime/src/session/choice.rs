@@ -123,13 +123,22 @@ impl Sequence {
     /// The tokens that may come next; `None` where all may.
     pub(super) fn allowed(&mut self) -> Result<Option<TokenSet>> {
         let vocab = self.config().vocab;
-        let Some(constraint) = &mut self.constraint else { return Ok(None) };
-        Ok(match constraint.allowed()? {
-            Allowed::Any => None,
-            Allowed::Set(set) => Some(set.clone()),
-            Allowed::Only(token) => Some(TokenSet::of(&[token], vocab)?),
-            Allowed::Nothing => Some(TokenSet::empty(vocab)?),
-        })
+        let constrained = match &mut self.constraint {
+            None => None,
+            Some(constraint) => match constraint.allowed()? {
+                Allowed::Any => None,
+                Allowed::Set(set) => Some(set.clone()),
+                Allowed::Only(token) => Some(TokenSet::of(&[token], vocab)?),
+                Allowed::Nothing => Some(TokenSet::empty(vocab)?),
+            },
+        };
+        let suppressed = &self.config().suppressed;
+        if suppressed.is_empty() {
+            return Ok(constrained);
+        }
+        let mut allowed = constrained.map_or_else(|| TokenSet::full(vocab), Ok)?;
+        suppressed.iter().for_each(|&token| allowed.remove(token));
+        Ok(Some(allowed))
     }
 
     /// Keeps what the policy says of the next step, if that is a distribution.

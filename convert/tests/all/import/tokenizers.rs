@@ -28,7 +28,8 @@ fn special_tokens_and_templates_come_from_where_they_are() {
         bytes.extend([0; 4 * 64]);
     }
     let folder = source.write(1);
-    folder.write("generation_config.json", json!({"eos_token_id": [2, 0, 3, 5]}).to_string());
+    folder
+        .write("generation_config.json", json!({"eos_token_id": [2, 0, 3, 5], "suppress_tokens": [7, 9]}).to_string());
     let summary = run(&folder, "F16").unwrap();
     assert!(summary.notes.iter().any(|note| note.contains("token 5")), "{:?}", summary.notes);
     let (_, gguf) = read(&folder.join("out.gguf"));
@@ -41,7 +42,11 @@ fn special_tokens_and_templates_come_from_where_they_are() {
     assert_eq!(metadata.strings("tokenizer.ggml.tokens").unwrap()[320], "[PAD320]");
     assert_eq!(metadata.i32s("tokenizer.ggml.token_type").unwrap()[320], 5);
     assert_eq!(metadata.get("tokenizer.huggingface.json"), None);
+    assert_eq!(metadata.i32s("tokenizer.ggml.suppress_tokens").unwrap(), [7, 9]);
 
+    folder.write("generation_config.json", json!({"suppress_tokens": 7}).to_string());
+    assert!(run(&folder, "F16").unwrap_err().to_string().contains("suppress_tokens"));
+    folder.write("generation_config.json", json!({"suppress_tokens": null}).to_string());
     folder.write("chat_template.jinja", "J");
     run(&folder, "F16").unwrap();
     let (_, gguf) = read(&folder.join("out.gguf"));

@@ -188,19 +188,18 @@ fn parts_are_joined_where_the_template_knows_none() {
     );
 }
 
-/// What a developer says is the system's where a template knows no developer.
+/// What a developer says is the system's where a template does not name the developer.
 #[test]
 fn a_developer_is_the_system() {
     let messages = [Message::new("developer", "Be kind."), Message::new("user", "Hi")];
-    let of = |roles: &str| {
-        let source = format!(
-            "{{% for m in messages if m.role in {roles} %}}[{{{{ m.role }}}}]{{{{ m.content }}}}{{% endfor %}}"
-        );
+    let of = |which: &str| {
+        let source = format!("{{% for m in messages{which} %}}[{{{{ m.role }}}}]{{{{ m.content }}}}{{% endfor %}}");
         render(&source, &messages, &[])
     };
-    assert_eq!(of("['system', 'user']"), "[system]Be kind.[user]Hi");
-    assert_eq!(of("['developer', 'user']"), "[developer]Be kind.[user]Hi");
-    assert_eq!(of("['developer', 'system', 'user']"), "[developer]Be kind.[user]Hi");
+    assert_eq!(of(" if m.role in ['system', 'user']"), "[system]Be kind.[user]Hi");
+    assert_eq!(of(""), "[system]Be kind.[user]Hi");
+    assert_eq!(of(" if m.role in ['developer', 'user']"), "[developer]Be kind.[user]Hi");
+    assert_eq!(of(" if m.role in ['developer', 'system', 'user']"), "[developer]Be kind.[user]Hi");
 }
 
 /// A template that knows parts alone gets a text as one; one that writes nothing that was said is

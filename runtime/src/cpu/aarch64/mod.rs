@@ -85,7 +85,7 @@ unsafe fn dot_word<const WORD: usize>(mut acc: int32x4_t, weights: int8x16_t, x:
     acc
 }
 
-/// A token's four words are one vector, of which an instruction takes one word.
+/// [`Simd::dot16s`]: four words are one vector, of which SDOT takes one at a time (by element).
 macro_rules! four_words {
     () => {
         const TAKES_FOUR_WORDS: bool = true;
@@ -114,10 +114,10 @@ macro_rules! four_words {
     };
 }
 
-/// The primitives of a NEON token, whose byte dot product is `$dot`, and `$gemm_tile`: the part of
-/// a GEMM tile that differs between tokens.
+/// The primitives of a NEON token, whose byte dot product is `$dot`, and which has the instructions
+/// of `$products` beside it.
 macro_rules! neon {
-    ($token:ty, $dot:ident, { $($gemm_tile:tt)* }) => {
+    ($token:ty, $dot:ident, { $($products:tt)* }) => {
         impl Simd for $token {
             const LANES: usize = LANES;
             const GEMV_ROWS: usize = 4;
@@ -136,7 +136,7 @@ macro_rules! neon {
             type Bytes = uint8x16_t;
             type Registers = ();
 
-            $($gemm_tile)*
+            $($products)*
 
             values! {
                 fn splat(x: f32) -> float32x4_t { vdupq_n_f32(x) }
@@ -329,7 +329,9 @@ macro_rules! neon {
 }
 
 neon!(Neon, dot_widening, {});
-neon!(NeonDot, dot_instruction, { four_words!(); });
+neon!(NeonDot, dot_instruction, {
+    four_words!();
+});
 neon!(NeonI8mm, dot_instruction, {
     four_words!();
     /// Eight bytes of two rows, and of the next two.
