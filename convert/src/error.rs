@@ -218,7 +218,9 @@ impl fmt::Display for ConvertError {
             Self::OverwritesInput { path } => {
                 write!(f, "the output would replace the input {}: choose another name", path.display())
             }
-            Self::SameOutput { path } => write!(f, "{} cannot be both outputs", path.display()),
+            Self::SameOutput { path } => {
+                write!(f, "{} cannot be two outputs: name each type, and each file, once", path.display())
+            }
             Self::NoPlace { path } => {
                 write!(f, "{}: no place for a file: name one in a folder that is there", path.display())
             }
@@ -228,9 +230,7 @@ impl fmt::Display for ConvertError {
             Self::NotAPart { path } => {
                 write!(f, "{}: not the first part of a model, NAME-00001-of-00003.gguf", path.display())
             }
-            Self::BadKey { path, reason } => {
-                write!(f, "{}: {reason}: `ollm-convert set-metadata` changes and removes keys", path.display())
-            }
+            Self::BadKey { path, reason } => write!(f, "{}: {reason}", path.display()),
             Self::SeveralOutputs { path } => {
                 write!(f, "{}: several types make several files: name a folder that is there", path.display())
             }
