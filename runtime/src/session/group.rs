@@ -104,6 +104,10 @@ impl<'b, 's> Group<'b, 's> {
         while self.live().any(|(_, sequence)| !sequence.pending().is_empty()) {
             self.pass(drafts);
         }
+        self.each(|_, sequence, _| {
+            sequence.asked = sequence.position;
+            Ok(())
+        });
     }
 
     /// One pass over the weights, with as many of the pending tokens as a batch takes, and what is
