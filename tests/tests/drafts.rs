@@ -13,7 +13,9 @@ use ollm_runtime::plugin::schema::DecoderKind;
 use ollm_runtime::plugin::{Callback, Hold, LatentMode, Plugin, Selector};
 use ollm_runtime::random::Random;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
-use ollm_runtime::session::{Batch, ContextShift, Drafter, STRENGTHS, Session, SessionError, SessionOptions, Turn};
+use ollm_runtime::session::{
+    Batch, Canceller, ContextShift, Drafter, STRENGTHS, Session, SessionError, SessionOptions, Turn,
+};
 use ollm_runtime::storage::Storage;
 use ollm_tests::{golden, plugins};
 
@@ -298,13 +300,67 @@ fn batches_go_without_drafts() {
     assert_eq!((session.statistics().drafted, session.tokens()), (0, other.tokens()));
 }
 
+/// Drafts with a model; the session is cancelled before every second draft.
+#[derive(Debug)]
+struct Cancelled {
+    drafter: ModelDrafter,
+    canceller: Canceller,
+    drafts: usize,
+}
+
+impl Drafter for Cancelled {
+    fn evidence(&mut self, text: &[u32]) -> Option<usize> {
+        self.drafter.evidence(text)
+    }
+
+    fn draft(&mut self, text: &[u32], count: usize, draft: &mut Vec<u32>) {
+        self.drafts += 1;
+        if self.drafts.is_multiple_of(2) {
+            return self.drafter.draft(text, count, draft);
+        }
+        self.canceller.cancel();
+        let before = draft.len();
+        self.drafter.draft(text, count, draft);
+        assert_eq!(draft.len(), before, "the draft model has not seen it");
+    }
+}
+
 #[test]
-fn a_draft_model_has_the_same_vocabulary() {
+fn a_draft_model_is_cancelled_with_its_session() {
+    let run = Run {
+        model: model("llama"),
+        plugin: None,
+        options: SessionOptions { threads: 1, context: CONTEXT, ..SessionOptions::default() },
+        selector: None,
+        temperature: 1.0,
+    };
+    let (mut plain, mut session) = (run.session(), run.session());
+    plain.feed(&[10, 200, 31]).unwrap();
+    session.feed(&[10, 200, 31]).unwrap();
+    let drafter = ModelDrafter::new(&session, Arc::clone(&run.model)).unwrap();
+    let canceller = session.canceller();
+    session.set_drafter(Some(Box::new(Cancelled { drafter, canceller, drafts: 0 })));
+    let (mut sampler, mut cancelled) = (run.sampler(), 0);
+    while session.position() < 20 {
+        match session.step(None, &mut sampler) {
+            Err(SessionError::Cancelled) => cancelled += 1,
+            outcome => assert!(!outcome.unwrap().forced),
+        }
+    }
+    run.steps(&mut plain, 17);
+    assert!(cancelled > 0 && session.tokens() == plain.tokens());
+}
+
+#[test]
+fn a_draft_model_has_the_same_vocabulary_and_continues_texts() {
     let session = Session::new(model("llama"), None, &SessionOptions::default()).unwrap();
     let other = ollm_tests::backbones::wide(1000, 64, TensorType::Q8_0);
     let other = Arc::new(Model::from_storage(Storage::from(other)).unwrap());
     let error = ModelDrafter::new(&session, other).unwrap_err();
     assert!(matches!(error, SessionError::DraftVocabulary { draft: 1000, .. }), "{error}");
+    let encoder = Arc::new(Model::open(&golden("encoders/bert.gguf")).unwrap());
+    let session = Session::new(Arc::clone(&encoder), None, &SessionOptions::default()).unwrap();
+    assert!(matches!(ModelDrafter::new(&session, encoder), Err(SessionError::Bidirectional)));
 }
 
 /// However little memory a session may have: with drafts it comes as far as without.

@@ -69,10 +69,13 @@ impl Session {
         Ok(session)
     }
 
-    /// A session on another model, on the same workers, with a context of the same size.
+    /// A session on another model, on the same workers, with a context of the same size. It works
+    /// for this one: it is cancelled with it, and does not rest by itself.
     pub(crate) fn beside(&self, model: Arc<Model>) -> Result<Self> {
         let state = State::of_type(model.config(), self.kv_type(), self.context());
-        Self::empty(model, self.sequence.machine.fork(), state)
+        let mut machine = self.sequence.machine.fork();
+        machine.pace = self.sequence.machine.pace.helper();
+        Self::empty(model, machine, state)
     }
 
     /// A session without a plugin, a limit and a text.
