@@ -184,7 +184,9 @@ impl fmt::Display for ConvertError {
             Self::NoArchitecture => f.write_str(
                 "the checkpoint does not say what architecture its backbone is of: name it with --architecture",
             ),
-            Self::BadAdapter { path, reason } => write!(f, "{}: {reason}", path.display()),
+            Self::BadAdapter { path, reason } | Self::BadKey { path, reason } => {
+                write!(f, "{}: {reason}", path.display())
+            }
             Self::SafeTensors { path, source } => write!(f, "{}: not a safetensors file: {source}", path.display()),
             Self::NoMetadata { path } => {
                 write!(f, "{}: no __metadata__: a plugin checkpoint holds its ollm.* keys there", path.display())
@@ -230,7 +232,6 @@ impl fmt::Display for ConvertError {
             Self::NotAPart { path } => {
                 write!(f, "{}: not the first part of a model, NAME-00001-of-00003.gguf", path.display())
             }
-            Self::BadKey { path, reason } => write!(f, "{}: {reason}", path.display()),
             Self::SeveralOutputs { path } => {
                 write!(f, "{}: several types make several files: name a folder that is there", path.display())
             }
