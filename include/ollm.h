@@ -1583,7 +1583,8 @@ OLLM_ENUM(ollm_draft, int32_t) {
 /// which the session keeps alive, and NULL otherwise; its memory is not under the session's limit.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_MISMATCH` for a
-/// model of another vocabulary, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+/// model of another vocabulary, `OLLM_UNSUPPORTED` for one that continues no texts,
+/// `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
 ollm_status ollm_session_set_draft(ollm_session *session, int32_t draft, const ollm_model *model);
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::str::FromStr;
 
-use ollm_runtime::gguf::{Metadata, Value, ValueType, Writer};
+use ollm_runtime::gguf::{Metadata, PART_KEYS, Value, ValueType, Writer};
 
 use crate::{ConvertError, Opened, Result, check_absent, check_output, checksum, keys};
 
@@ -66,14 +66,18 @@ impl Assignment {
 
     /// The value: of the type that is named, else that of the key, else the plainest that fits.
     fn over(&self, metadata: &Metadata) -> std::result::Result<Value, String> {
-        let own = self.kind.or(metadata.get(&self.key).map(Value::value_type));
-        let plain = [ValueType::Bool, ValueType::U32, ValueType::I32, ValueType::I64, ValueType::F32];
-        match own {
-            Some(kind) => self.value(kind),
-            None => {
-                Ok(plain.iter().find_map(|&kind| self.value(kind).ok()).unwrap_or_else(|| self.text.as_str().into()))
-            }
-        }
+        let own = self.kind.or(metadata.get(&self.key).map(Value::value_type)).or(keys::type_of(&self.key));
+        own.map_or_else(|| Ok(self.plainest()), |kind| self.value(kind))
+    }
+
+    /// The value of the plainest type that holds all that the text says.
+    fn plainest(&self) -> Value {
+        let whole = [ValueType::Bool, ValueType::U32, ValueType::I32, ValueType::I64, ValueType::U64];
+        let whole = whole.iter().find_map(|&kind| self.value(kind).ok());
+        // `inf` and `nan` are words, and so is a whole number that no type holds.
+        let is_real = |value: &Value| matches!(value, Value::F32(x) if x.is_finite());
+        let real = || self.value(ValueType::F32).ok().filter(is_real).filter(|_| self.text.contains(['.', 'e', 'E']));
+        whole.or_else(real).unwrap_or_else(|| self.text.as_str().into())
     }
 }
 
@@ -95,6 +99,11 @@ pub fn edit(input: &Path, output: &Path, set: &[Assignment], remove: &[String], 
     let file = Opened::open(input)?;
     let bad = |reason: String| ConvertError::BadKey { path: input.to_owned(), reason };
     let old = file.gguf.metadata();
+    if let Some(Assignment { key, .. }) = set.iter().find(|assignment| PART_KEYS.contains(&&*assignment.key)) {
+        return Err(bad(format!(
+            "metadata key {key:?} is one of the parts of a model, which `ollm-convert shard` makes"
+        )));
+    }
     let mut changes = Vec::new();
     for key in remove {
         let value = old.get(key).ok_or_else(|| bad(format!("metadata key {key:?} is not there")))?;
@@ -154,6 +163,15 @@ mod tests {
         assert_eq!(value("a=0.5"), Ok(Value::F32(0.5)));
         assert_eq!(value("a=b=c"), Ok(Value::from("b=c")));
         assert_eq!(value("a:string=7"), Ok(Value::from("7")));
+        assert_eq!(value("a=18446744073709551615"), Ok(Value::U64(u64::MAX)));
+        assert_eq!(value("a=-9223372036854775808"), Ok(Value::I64(i64::MIN)));
+        assert_eq!(value("a=5e5"), Ok(Value::F32(5e5)));
+        for word in ["nan", "Infinity", "-inf", "1e400", "123456789012345678901234567890", "1.2.3"] {
+            assert_eq!(value(&format!("a={word}")), Ok(Value::from(word)));
+        }
+        assert_eq!(value("a:f32=inf"), Ok(Value::F32(f32::INFINITY)));
+        assert_eq!(value("general.version=2"), Ok(Value::from("2")));
+        assert_eq!(value("general.file_type=2"), Ok(Value::U32(2)));
         for (text, part) in [("size=x", "no u64"), ("a:u8=300", "no u8"), ("a:word=1", "no type"), ("a", "is needed")] {
             let error = value(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");

@@ -184,7 +184,9 @@ impl fmt::Display for ConvertError {
             Self::NoArchitecture => f.write_str(
                 "the checkpoint does not say what architecture its backbone is of: name it with --architecture",
             ),
-            Self::BadAdapter { path, reason } => write!(f, "{}: {reason}", path.display()),
+            Self::BadAdapter { path, reason } | Self::BadKey { path, reason } => {
+                write!(f, "{}: {reason}", path.display())
+            }
             Self::SafeTensors { path, source } => write!(f, "{}: not a safetensors file: {source}", path.display()),
             Self::NoMetadata { path } => {
                 write!(f, "{}: no __metadata__: a plugin checkpoint holds its ollm.* keys there", path.display())
@@ -218,7 +220,9 @@ impl fmt::Display for ConvertError {
             Self::OverwritesInput { path } => {
                 write!(f, "the output would replace the input {}: choose another name", path.display())
             }
-            Self::SameOutput { path } => write!(f, "{} cannot be both outputs", path.display()),
+            Self::SameOutput { path } => {
+                write!(f, "{} cannot be two outputs: name each type, and each file, once", path.display())
+            }
             Self::NoPlace { path } => {
                 write!(f, "{}: no place for a file: name one in a folder that is there", path.display())
             }
@@ -227,9 +231,6 @@ impl fmt::Display for ConvertError {
             }
             Self::NotAPart { path } => {
                 write!(f, "{}: not the first part of a model, NAME-00001-of-00003.gguf", path.display())
-            }
-            Self::BadKey { path, reason } => {
-                write!(f, "{}: {reason}: `ollm-convert set-metadata` changes and removes keys", path.display())
             }
             Self::SeveralOutputs { path } => {
                 write!(f, "{}: several types make several files: name a folder that is there", path.display())

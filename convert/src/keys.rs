@@ -20,6 +20,27 @@ const TYPES: [(&str, ValueType); 6] = [
     (checksum::KEY, ValueType::Array),
 ];
 
+/// Keys of the specification of GGUF whose values are texts, also where they look like numbers.
+const TEXTS: [&str; 11] = [
+    "general.author",
+    "general.basename",
+    "general.description",
+    "general.finetune",
+    "general.license",
+    "general.organization",
+    "general.quantized_by",
+    "general.size_label",
+    "general.url",
+    "general.version",
+    "tokenizer.chat_template",
+];
+
+/// The type of a key that is known.
+pub(crate) fn type_of(key: &str) -> Option<ValueType> {
+    let known = TYPES.iter().find(|(name, _)| *name == key).map(|&(_, kind)| kind);
+    known.or(TEXTS.contains(&key).then_some(ValueType::String))
+}
+
 /// What is wrong with the keys of a file: names are ASCII and not too long; those that are known
 /// have their type; no `ollm.` key is misspelt; a model says its architecture.
 pub(crate) fn faults(metadata: &Metadata) -> Vec<String> {

@@ -45,7 +45,8 @@ pub struct JoinSummary {
 pub fn shard(input: &Path, stem: &Path, cut: Cut, force: bool) -> Result<ShardSummary> {
     let model = Opened::open_plain(input, MODELS)?;
     let groups = groups(model.gguf.tensors(), cut);
-    let name = stem.file_name().unwrap_or_default().to_string_lossy();
+    let name = stem.file_name().filter(|_| !is_folder(stem));
+    let name = name.ok_or_else(|| ConvertError::NoPlace { path: stem.to_owned() })?.to_string_lossy();
     let name = name.strip_suffix(".gguf").unwrap_or(&name);
     let path = |number: usize| stem.with_file_name(part_name(name, number + 1, groups.len()));
     let paths: Vec<PathBuf> = (0..groups.len()).map(path).collect();
@@ -61,6 +62,11 @@ pub fn shard(input: &Path, stem: &Path, cut: Cut, force: bool) -> Result<ShardSu
     drop(files);
     let totals = groups.iter().map(|group| TensorTotal::of(group.iter().map(|tensor| tensor.size)));
     Ok(ShardSummary { parts: paths.into_iter().zip(totals).collect() })
+}
+
+/// Whether a path ends as that of a folder does.
+fn is_folder(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(std::path::is_separator)
 }
 
 /// What writes a part of the model.
@@ -113,7 +119,9 @@ pub fn join(first: &Path, output: &Path, force: bool) -> Result<JoinSummary> {
     check_output(output, &[first])?;
     check_absent(output, force)?;
     let model = Opened::open_plain(first, MODELS)?;
-    if model.bytes.starts().len() < 2 {
+    let only = part_name("", 1, 1);
+    let is_only = first.file_name().is_some_and(|name| name.to_string_lossy().ends_with(&only));
+    if model.bytes.starts().len() < 2 && !is_only {
         return Err(ConvertError::NotAPart { path: first.to_owned() });
     }
     let mut writer = Writer::new();

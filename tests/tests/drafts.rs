@@ -1,17 +1,21 @@
 //! Drafts change how many passes a text takes, and not one bit of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ollm_convert::adapter::{Adapter as AdapterFile, Factors};
 use ollm_runtime::cpu::Isa;
 use ollm_runtime::draft::{ModelDrafter, NgramDrafter};
 use ollm_runtime::gguf::TensorType;
-use ollm_runtime::model::Model;
+use ollm_runtime::model::{Adapter, Model, Role, TensorName};
 use ollm_runtime::ops::KvType;
 use ollm_runtime::plugin::schema::DecoderKind;
 use ollm_runtime::plugin::{Callback, Hold, LatentMode, Plugin, Selector};
 use ollm_runtime::random::Random;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
-use ollm_runtime::session::{Batch, ContextShift, Drafter, STRENGTHS, Session, SessionError, SessionOptions, Turn};
+use ollm_runtime::session::{
+    Batch, Canceller, ContextShift, Drafter, STRENGTHS, Session, SessionError, SessionOptions, Turn,
+};
 use ollm_runtime::storage::Storage;
 use ollm_tests::{golden, plugins};
 
@@ -211,6 +215,67 @@ fn right_drafts_take_fewer_passes_and_wrong_ones_hardly_more() {
     assert!(same == text && wrong.passes >= 495 && wrong.drafted < 400, "{wrong:?}");
 }
 
+/// Adapters of the feed-forward networks of a model.
+fn adapter(model: &Model, family: &str) -> Arc<Adapter> {
+    const RANK: usize = 2;
+    let values = |n: usize| (0..n).map(|i| (i * 31 % 23) as f32 / 46.0 - 0.25).collect();
+    let mut pairs = BTreeMap::new();
+    for (layer, weights) in model.weights().layers.iter().enumerate() {
+        for linear in weights.matrices().filter(|linear| linear.role == Role::FfnDown) {
+            let matrix = model.matrix(&linear.weight);
+            let factors = Factors { rank: RANK, a: values(RANK * matrix.cols()), b: values(matrix.rows() * RANK) };
+            pairs.insert(TensorName::in_layer(layer, linear.role).to_string(), factors);
+        }
+    }
+    let path = std::env::temp_dir().join(format!("ollm-drafts-{}-{family}.gguf", std::process::id()));
+    let architecture = model.gguf().metadata().str("general.architecture").unwrap().to_owned();
+    AdapterFile::new(8.0, pairs).of(Some(architecture)).write(TensorType::F32, &path, true).unwrap();
+    let adapter = Adapter::open(&path, model).unwrap();
+    std::fs::remove_file(path).unwrap();
+    Arc::new(adapter)
+}
+
+/// The last tokens of a text wait for their pass, which a draft has made before: adapters that are
+/// set meanwhile count for them, and a snapshot is without it.
+#[test]
+fn what_a_draft_has_computed_is_not_there_before_it_is_asked_for() {
+    const GIVEN: [u32; 3] = [40, 41, 42];
+    for family in ["llama", "gemma2", "lfm2", "qwen35", "granitehybrid", "falcon-h1"] {
+        let model = model(family);
+        let adapter = adapter(&model, family);
+        let options = SessionOptions { threads: 1, context: CONTEXT, ..SessionOptions::default() };
+        let run = Run { model, plugin: None, options, selector: None, temperature: 1.0 };
+        let story = |session: &mut Session| {
+            let (mut steps, mut saved) = (Vec::new(), Vec::new());
+            session.feed(&[10, 200, 31, 47, 5]).unwrap();
+            for round in 0..12 {
+                steps.extend(run.steps(session, 3));
+                for &token in GIVEN.iter().take(round % 4) {
+                    session.step_to(token, None).unwrap();
+                }
+                saved.push(session.saved_bytes());
+                let adapters = if round % 3 == 0 { vec![(Arc::clone(&adapter), 1.0)] } else { Vec::new() };
+                let mut fork = session.fork().unwrap();
+                fork.set_adapters(adapters.clone()).unwrap();
+                steps.extend(run.steps(&mut fork, 1));
+                session.set_adapters(adapters).unwrap();
+            }
+            (steps, saved)
+        };
+        let mut plain = run.session();
+        let (expected, saved) = story(&mut plain);
+        for wrong in [0, 20] {
+            let mut session = run.session();
+            let prophet = Prophet { text: plain.tokens().to_vec(), wrong, seed: 5, calls: 0 };
+            session.set_drafter(Some(Box::new(prophet)));
+            let (steps, own) = story(&mut session);
+            assert!(steps == expected && session.statistics().accepted > 0, "{family} {wrong}");
+            // Recurrent layers have other checkpoints.
+            assert!(own == saved || !["llama", "gemma2"].contains(&family), "{family} {wrong}");
+        }
+    }
+}
+
 #[test]
 fn batches_go_without_drafts() {
     let run = Run {
@@ -235,13 +300,67 @@ fn batches_go_without_drafts() {
     assert_eq!((session.statistics().drafted, session.tokens()), (0, other.tokens()));
 }
 
+/// Drafts with a model; the session is cancelled before every second draft.
+#[derive(Debug)]
+struct Cancelled {
+    drafter: ModelDrafter,
+    canceller: Canceller,
+    drafts: usize,
+}
+
+impl Drafter for Cancelled {
+    fn evidence(&mut self, text: &[u32]) -> Option<usize> {
+        self.drafter.evidence(text)
+    }
+
+    fn draft(&mut self, text: &[u32], count: usize, draft: &mut Vec<u32>) {
+        self.drafts += 1;
+        if self.drafts.is_multiple_of(2) {
+            return self.drafter.draft(text, count, draft);
+        }
+        self.canceller.cancel();
+        let before = draft.len();
+        self.drafter.draft(text, count, draft);
+        assert_eq!(draft.len(), before, "the draft model has not seen it");
+    }
+}
+
 #[test]
-fn a_draft_model_has_the_same_vocabulary() {
+fn a_draft_model_is_cancelled_with_its_session() {
+    let run = Run {
+        model: model("llama"),
+        plugin: None,
+        options: SessionOptions { threads: 1, context: CONTEXT, ..SessionOptions::default() },
+        selector: None,
+        temperature: 1.0,
+    };
+    let (mut plain, mut session) = (run.session(), run.session());
+    plain.feed(&[10, 200, 31]).unwrap();
+    session.feed(&[10, 200, 31]).unwrap();
+    let drafter = ModelDrafter::new(&session, Arc::clone(&run.model)).unwrap();
+    let canceller = session.canceller();
+    session.set_drafter(Some(Box::new(Cancelled { drafter, canceller, drafts: 0 })));
+    let (mut sampler, mut cancelled) = (run.sampler(), 0);
+    while session.position() < 20 {
+        match session.step(None, &mut sampler) {
+            Err(SessionError::Cancelled) => cancelled += 1,
+            outcome => assert!(!outcome.unwrap().forced),
+        }
+    }
+    run.steps(&mut plain, 17);
+    assert!(cancelled > 0 && session.tokens() == plain.tokens());
+}
+
+#[test]
+fn a_draft_model_has_the_same_vocabulary_and_continues_texts() {
     let session = Session::new(model("llama"), None, &SessionOptions::default()).unwrap();
     let other = ollm_tests::backbones::wide(1000, 64, TensorType::Q8_0);
     let other = Arc::new(Model::from_storage(Storage::from(other)).unwrap());
     let error = ModelDrafter::new(&session, other).unwrap_err();
     assert!(matches!(error, SessionError::DraftVocabulary { draft: 1000, .. }), "{error}");
+    let encoder = Arc::new(Model::open(&golden("encoders/bert.gguf")).unwrap());
+    let session = Session::new(Arc::clone(&encoder), None, &SessionOptions::default()).unwrap();
+    assert!(matches!(ModelDrafter::new(&session, encoder), Err(SessionError::Bidirectional)));
 }
 
 /// However little memory a session may have: with drafts it comes as far as without.

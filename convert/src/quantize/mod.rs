@@ -98,7 +98,10 @@ pub fn dry_run(input: &Path, options: &Options<'_>) -> Result<QuantizeSummary> {
 fn open(input: &Path) -> Result<Opened> {
     let model = Opened::open_plain(input, MODELS)?;
     match metadata_fault(&model) {
-        Some(reason) => Err(ConvertError::BadKey { path: input.to_owned(), reason }),
+        Some(fault) => {
+            let reason = format!("{fault}: `ollm-convert set-metadata` changes and removes keys");
+            Err(ConvertError::BadKey { path: input.to_owned(), reason })
+        }
         None => Ok(model),
     }
 }

@@ -185,6 +185,26 @@ fn outputs_without_a_name_are_called_by_the_convention() {
 }
 
 #[test]
+fn several_types_are_written_or_none() {
+    let folder = with_model();
+    let quantize = |types: &str, more: &[&str]| {
+        ollm_convert(&folder, &[&["quantize", "in.gguf", "-o", ".", "--type", types], more].concat())
+    };
+    let [q8, q4] = ["Q8_0", "Q4_0"].map(|name| format!("in-985K-v1.0-{name}.gguf"));
+    assert!(quantize("Q4_0", &[]).status.success());
+    let late = quantize("Q8_0,Q4_0", &[]);
+    assert_eq!(
+        (late.status.code(), stderr(&late)),
+        (Some(1), &*format!("error: ./{q4} exists: --force replaces it\n"))
+    );
+    let twice = quantize("Q8_0,q8_0", &["--force"]);
+    assert!(twice.status.code() == Some(1) && stderr(&twice).contains("cannot be two outputs"), "{}", stderr(&twice));
+    assert_eq!(folder.list(), [&*q4, "in.gguf"]);
+    assert!(quantize("Q8_0,Q4_0", &["--force"]).status.success());
+    assert_eq!(folder.list(), [&*q4, &q8, "in.gguf"]);
+}
+
+#[test]
 fn a_merged_file_is_split_again() {
     let folder = with_model();
     let bytes = std::fs::read(folder.join("in.gguf")).unwrap();

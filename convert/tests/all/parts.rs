@@ -152,12 +152,54 @@ fn the_command_cuts_joins_and_edits() {
         (&["llama.context_length=many"], "is no u32"),
         (&["general.file_type:string=x"], "expected u32"),
         (&["ollm.nonsense=1"], "none that OLLM files have"),
+        (&["split.count=3"], "which `ollm-convert shard` makes"),
         (&["--remove", "nothing"], "is not there"),
     ] {
         let (status, text) = run(&[&["set-metadata", "whole.gguf", "-o", "bad.gguf"], args].concat());
         assert!(status == Some(1) && text.contains(part), "{text}");
         assert!(!folder.join("bad.gguf").exists());
     }
+}
+
+#[test]
+fn one_part_is_a_whole_model() {
+    let folder = folder();
+    let parts = shard(&folder.join("whole.gguf"), &folder.join("one"), Cut::Tensors(1000), false).unwrap().parts;
+    let only = folder.join("one-00001-of-00001.gguf");
+    assert!(parts.len() == 1 && parts[0].0 == only);
+    assert_eq!(join(&only, &folder.join("joined.gguf"), false).unwrap().parts, 1);
+    edit(&only, &folder.join("named.gguf"), &["general.name=a".parse().unwrap()], &[], false).unwrap();
+    for name in ["joined.gguf", "named.gguf"] {
+        assert!(read(&folder.join(name)).1.metadata().iter().all(|(key, _)| !key.starts_with("split.")), "{name}");
+    }
+    assert_eq!(shard(&only, &folder.join("m2"), Cut::Tensors(8), false).unwrap().parts.len(), 3);
+    join(&folder.join("m2-00001-of-00003.gguf"), &folder.join("again.gguf"), false).unwrap();
+    assert!(std::fs::read(folder.join("again.gguf")).unwrap() == std::fs::read(folder.join("joined.gguf")).unwrap());
+}
+
+#[test]
+fn parts_in_a_folder_are_called_by_the_convention() {
+    let folder = folder();
+    std::fs::create_dir(folder.join("cut")).unwrap();
+    let run = |output: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ollm-convert"));
+        command.current_dir(folder.join("")).args(["shard", "whole.gguf", "--max-tensors", "12", "-o", output]);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    for output in ["cut/", "."] {
+        let (status, text) = run(output);
+        let first = folder.join(output).join("whole-985K-v1.0-F32-00001-of-00002.gguf");
+        assert!(status == Some(0) && first.is_file(), "{text}");
+    }
+    let (status, text) = run("cut");
+    assert!(status == Some(1) && text.contains("exists"), "{text}");
+    let (status, text) = run("missing/");
+    assert!(status == Some(1) && text.contains("no place for a file"), "{text}");
+    assert!(matches!(
+        shard(&folder.join("whole.gguf"), &folder.join(".."), Cut::Tensors(8), false),
+        Err(ConvertError::NoPlace { .. })
+    ));
 }
 
 #[test]

@@ -1543,7 +1543,8 @@ export interface Functions {
    * which the session keeps alive, and NULL otherwise; its memory is not under the session's limit.
    *
    * Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_MISMATCH` for a
-   * model of another vocabulary, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+   * model of another vocabulary, `OLLM_UNSUPPORTED` for one that continues no texts,
+   * `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
    */
   ollm_session_set_draft(session: number, draft: number, model: number): number;
   /**

@@ -194,7 +194,7 @@ export interface GenerateOptions {
  * Text that may be the beginning of a stop string is held back.
  */
 export class Generation implements AsyncIterableIterator<Token> {
-  /** Why it ended; null while it has not. */
+  /** Why it ended; null while it has not. An error is a full context, or else `"cancelled"`. */
   readonly reason: Reason | null;
   next(): Promise<IteratorResult<Token, Reason>>;
   return(): Promise<IteratorResult<Token, Reason>>;

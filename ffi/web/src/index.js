@@ -4,7 +4,7 @@
  */
 
 import { OllmError } from "./error.js";
-import { CALLS_OWN, METHODS, isPlain } from "./methods.js";
+import { CALLS_OWN, METHODS, isPlain, reasonOf } from "./methods.js";
 import { spawnWorker } from "./threads.js";
 
 export { OllmError };
@@ -37,11 +37,12 @@ class Connection {
     const own = values.find((value) => value?.signal || value?.progress) ?? {};
     if (own.signal?.aborted) return Promise.reject(own.signal.reason);
     const cancel = () => this.#worker.post({ cancel: call });
-    own.signal?.addEventListener("abort", cancel);
     return new Promise((resolve, reject) => {
-      this.#calls.set(call, { resolve, reject, progress: own.progress, signal: own.signal });
-      this.#worker.hold(true);
+      // Throws where a value cannot go to a worker, such as a function.
       this.#worker.post({ call, target, method, values: values.map((value) => encode(value)) });
+      this.#calls.set(call, { resolve, reject, cancel, progress: own.progress, signal: own.signal });
+      this.#worker.hold(true);
+      own.signal?.addEventListener("abort", cancel);
     }).finally(() => own.signal?.removeEventListener("abort", cancel));
   }
 
@@ -62,18 +63,30 @@ class Connection {
     const pending = this.#calls.get(call);
     if (!pending) return;
     if ("progress" in message) {
-      pending.progress?.(...message.progress);
+      show(pending, message.progress);
       return;
     }
     this.#calls.delete(call);
     this.#worker.hold(this.#calls.size > 0);
-    if (!("error" in message)) pending.resolve(this.#decode(message.result));
+    if ("raised" in pending) pending.reject(pending.raised);
+    else if (!("error" in message)) pending.resolve(this.#decode(message.result));
     else if (pending.signal?.aborted) pending.reject(pending.signal.reason);
     else pending.reject(failureOf(message.error));
   }
 
   #decode(value) {
     return value?.ollmObject ? new CLASSES[value.kind](this, value.ollmObject) : value;
+  }
+}
+
+/** Shows the progress of a call; what the page's function throws ends the call, and comes out of it. */
+function show(call, progress) {
+  if ("raised" in call) return;
+  try {
+    call.progress?.(...progress);
+  } catch (error) {
+    call.raised = error;
+    call.cancel();
   }
 }
 
@@ -85,13 +98,19 @@ function failureOf({ status, type, message }) {
 /** An argument as it goes to the worker: what belongs to the call stays here. */
 function encode(value, own = ["signal", "progress"]) {
   if (value instanceof Remote) return { ollmObject: value.target };
+  if (isIterator(value)) return Array.from(value);
   if (!isPlain(value)) return value;
   const one = (name) => (own.includes(name) && value[name] ? CALLS_OWN : encode(value[name], []));
   return Object.fromEntries(Object.keys(value).map((name) => [name, one(name)]));
 }
 
+/** Whether a value is a list that is made as it is read, which no worker can be sent. */
+const isIterator = (value) => typeof value === "object" && typeof value?.next === "function" && Symbol.iterator in value;
+
 /** An object of the worker. */
 class Remote {
+  isClosed = false;
+
   constructor(connection, target) {
     this.connection = connection;
     this.target = target;
@@ -133,6 +152,7 @@ export class Generation {
   #options;
   #signal;
   #remote;
+  #turn = Promise.resolve();
 
   /** Why it ended: a name of `ollm_reason`; null while it has not. */
   reason = null;
@@ -145,7 +165,14 @@ export class Generation {
     return this;
   }
 
-  async next() {
+  /** The next token, after those that were asked for before. */
+  next() {
+    const own = this.#turn.then(() => this.#next());
+    this.#turn = own.catch(() => {});
+    return own;
+  }
+
+  async #next() {
     if (this.reason !== null) return { done: true, value: this.reason };
     try {
       this.#signal?.throwIfAborted();
@@ -154,7 +181,7 @@ export class Generation {
       if (step.done) this.#end(step.value);
       return step;
     } catch (error) {
-      this.#end("cancelled");
+      this.#end(reasonOf(error));
       throw error;
     }
   }
@@ -185,11 +212,11 @@ for (const [kind, methods] of Object.entries(METHODS)) {
 const absolute = (file) =>
   typeof file === "string" || file instanceof URL ? new URL(file, globalThis.document?.baseURI).href : file;
 
-Runtime.prototype.model = function (file, options) {
+Runtime.prototype.model = async function (file, options) {
   return this.call("model", absolute(file), options);
 };
 
-Model.prototype.plugin = function (file, options) {
+Model.prototype.plugin = async function (file, options) {
   return this.call("plugin", absolute(file), options);
 };
 
@@ -199,6 +226,8 @@ Session.prototype.generate = function (options) {
 
 for (const kind of [Model, Plugin, Session, Branches]) {
   kind.prototype.close = async function () {
+    if (this.isClosed) return;
+    this.isClosed = true;
     await this.call("close");
     this.connection.forget(this.target);
   };

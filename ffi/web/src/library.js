@@ -12,7 +12,8 @@ import { begin, getField, getValues, setField, setValues } from "./struct.js";
 import { allocateVariables, instantiate } from "./wasm.js";
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
+/** A U+FEFF at the beginning is text too. */
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** Bytes of an element of an array. */
 const ARRAYS = { u32: Uint32Array, i32: Int32Array, f32: Float32Array, u8: Uint8Array };
@@ -117,7 +118,8 @@ export class Library {
 
   /** Memory of the module, at a multiple of 64: free it, or lend it to a source. */
   allocate(length) {
-    const address = this.#run("ollm_web_alloc", [length]) >>> 0;
+    // WebAssembly would take a longer number by its last 32 bits.
+    const address = length < 2 ** 32 ? this.#run("ollm_web_alloc", [length]) >>> 0 : 0;
     if (address === 0) throw new OllmError("out_of_memory", `there are no ${length} bytes of memory`);
     return address;
   }

@@ -20,6 +20,9 @@ export const METHODS = {
 /** Stands for the `signal` and the `progress` of a call, which do not go to the worker. */
 export const CALLS_OWN = "ollm:own";
 
+/** Why an answer has ended that an error ends: a full context has a reason of its own. */
+export const reasonOf = (error) => (error?.status === "context_full" ? "context" : "cancelled");
+
 /** Whether a value is options, which may have objects of the API in them. */
 export const isPlain = (value) =>
   typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype;

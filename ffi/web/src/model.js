@@ -15,6 +15,13 @@ export class Model extends Handle {
     super(runtime, number, "ollm_model_release");
   }
 
+  /** A second owner of the same model: it stays until both are closed. */
+  share() {
+    const number = this.c;
+    this.library.call("ollm_model_retain", number);
+    return new Model(this.runtime, number);
+  }
+
   /** Whether there is one: without it there are tokens, and no texts. */
   get hasTokenizer() {
     this.#hasTokenizer ??= this.#findTokenizer();

@@ -102,13 +102,15 @@ export class Runtime {
   /** The address and the length of a file's bytes in the module. */
   async #place(file, progress, signal) {
     let [room, length] = [file.length ?? 1 << 20, 0];
-    let address = this.library.allocate(room);
+    let address = this.#roomFor(file, room);
+    const move = (size) => {
+      address = this.#move(address, room, size, length);
+      room = size;
+    };
     try {
       for await (const piece of file.pieces()) {
         signal?.throwIfAborted();
-        if (length + piece.length > room) {
-          address = this.#move(address, room, (room = Math.max(2 * room, length + piece.length)), length);
-        }
+        if (length + piece.length > room) move(Math.max(2 * room, length + piece.length));
         this.library.bytes.set(piece, address + length);
         length += piece.length;
         progress?.(length, file.length);
@@ -116,9 +118,20 @@ export class Runtime {
       if (file.length !== undefined && length !== file.length) {
         throw new OllmError("io", `the file has ended after ${length} of ${file.length} bytes`);
       }
-      return [length === room ? address : this.#move(address, room, length, length), length];
+      if (length < room) move(length);
+      return [address, length];
     } catch (error) {
       this.library.free(address, room);
+      throw error;
+    }
+  }
+
+  /** Memory for the file, which is not read if there is none. */
+  #roomFor(file, length) {
+    try {
+      return this.library.allocate(length);
+    } catch (error) {
+      file.end?.();
       throw error;
     }
   }

@@ -4,6 +4,7 @@ import { Distribution, OLLM_NO_TOKEN, Pooling, structs } from "./c.js";
 import { instance, integer, list } from "./check.js";
 import { Branches } from "./branches.js";
 import { Handle, TURN, latent, tokensIn } from "./handle.js";
+import { reasonOf } from "./methods.js";
 import { number } from "./names.js";
 import { Plugin } from "./plugin.js";
 import { samplingIn, selectionIn } from "./settings.js";
@@ -38,7 +39,13 @@ export class Session extends Handle {
 
   constructor(model, number) {
     super(model.runtime, number, "ollm_session_free");
-    this.#model = model;
+    this.#model = model.share();
+  }
+
+  /** Frees it, and its share of the model. */
+  async close() {
+    await super.close();
+    await this.#model.close();
   }
 
   /** A second session with the same text, sampling and selection. */
@@ -303,6 +310,7 @@ export class Generation {
   #signal;
   #error;
   #due = 0;
+  #turn = Promise.resolve();
 
   /** Why it ended: a name of `ollm_reason`; null while it has not. */
   reason = null;
@@ -319,7 +327,14 @@ export class Generation {
     return this;
   }
 
-  async next() {
+  /** The next token, after those that were asked for before. */
+  next() {
+    const own = this.#turn.then(() => this.#next());
+    this.#turn = own.catch(() => {});
+    return own;
+  }
+
+  async #next() {
     await this.#breathe();
     if (this.reason === null && this.#error === undefined) {
       try {
@@ -381,7 +396,7 @@ export class Generation {
     if (this.#error !== undefined) {
       const error = this.#error;
       this.#error = undefined;
-      this.reason = "cancelled";
+      this.reason = reasonOf(error);
       throw error;
     }
     return { done: true, value: this.reason };

@@ -10,7 +10,10 @@ const FOLDER = "ollm";
 /** Bytes that are read at once. */
 const PIECE = 4 << 20;
 
-/** Opens a file: `length` (undefined if it is not known before) and `pieces`, an async iterator. */
+/**
+ * Opens a file: `length` (undefined if it is not known before), `pieces`, an async iterator, and, of a
+ * response, `end`, which gives it up before it is read.
+ */
 export async function open(source, { cache = true, signal } = {}) {
   if (source instanceof ArrayBuffer) return ofBytes(new Uint8Array(source));
   if (ArrayBuffer.isView(source)) return ofBytes(new Uint8Array(source.buffer, source.byteOffset, source.byteLength));
@@ -26,7 +29,10 @@ export async function open(source, { cache = true, signal } = {}) {
 /** Forgets every file that is kept. */
 export async function forgetFiles() {
   const root = await globalThis.navigator?.storage?.getDirectory?.();
-  await root?.removeEntry(FOLDER, { recursive: true }).catch(() => {});
+  await root?.removeEntry(FOLDER, { recursive: true }).catch((error) => {
+    // What is in use cannot be forgotten; there may be nothing.
+    if (error.name !== "NotFoundError") throw error;
+  });
 }
 
 function ofBytes(bytes) {
@@ -49,8 +55,8 @@ function ofBlob(blob) {
   };
 }
 
-function ofResponse(response) {
-  return { length: lengthOf(response), pieces: () => read(response.body) };
+function ofResponse(response, pieces = () => read(response)) {
+  return { length: lengthOf(response), pieces, end: () => response.body?.cancel().catch(() => {}) };
 }
 
 async function request(url, options) {
@@ -65,8 +71,10 @@ function lengthOf(response) {
   return length === null || response.headers.has("content-encoding") ? undefined : Number(length);
 }
 
-async function* read(stream) {
-  const reader = stream.getReader();
+async function* read({ body }) {
+  // A response without a body has no bytes.
+  if (body === null) return;
+  const reader = body.getReader();
   try {
     for (;;) {
       const { done, value } = await reader.read();
@@ -99,28 +107,31 @@ async function kept(folder, url, signal) {
     if (file.size === known.length) return ofBlob(file);
   }
   const response = await request(url, { signal });
-  const { length } = ofResponse(response);
-  return { length, pieces: () => keep(folder, name, response) };
+  return ofResponse(response, () => keep(folder, name, response));
 }
 
-/** The pieces of a response, which are kept as they come; its version is written when all are there. */
+/**
+ * The pieces of a response, which are kept as they come; its version is written when all are there.
+ * A part of a file is not kept.
+ */
 async function* keep(folder, name, response) {
   await folder.removeEntry(`${name}.json`).catch(() => {});
-  let file = await create(folder, name);
-  let length = 0;
+  const file = await create(folder, name);
+  let [length, isKept, isWhole] = [0, file !== undefined, false];
   try {
-    for await (const piece of read(response.body)) {
-      if (file && !write(file, piece, length)) {
-        close(file);
-        file = undefined;
-      }
+    for await (const piece of read(response)) {
+      isKept &&= write(file, piece, length);
       length += piece.length;
       yield piece;
     }
+    isWhole = [undefined, length].includes(lengthOf(response));
   } finally {
-    if (file) close(file);
+    if (file) {
+      isKept = close(file) && isKept && isWhole;
+      if (!isKept) await folder.removeEntry(name).catch(() => {});
+    }
   }
-  if (file) await writeVersion(folder, name, { ...versionIn(response), length });
+  if (isKept) await writeVersion(folder, name, { ...versionIn(response), length });
 }
 
 async function create(folder, name) {
@@ -143,9 +154,17 @@ function write(file, piece, at) {
   }
 }
 
+/** Closes it; tells whether all that was written is there. */
 function close(file) {
-  file.flush();
-  file.close();
+  try {
+    file.flush();
+    return true;
+  } catch {
+    // No room.
+    return false;
+  } finally {
+    file.close();
+  }
 }
 
 const versionIn = (response) => ({

@@ -25,7 +25,7 @@ test("a page has the methods of the API", () => {
       for (const name of Object.getOwnPropertyNames(at)) there.add(name);
     }
     for (const name of methods) assert.ok(there.has(name), `${kind}.${name}`);
-    const [own, inside] = [Object.getOwnPropertyNames(direct[kind].prototype), ["constructor", "lend", "eachStep", "close", "pool", "hasTokenizer"]];
+    const [own, inside] = [Object.getOwnPropertyNames(direct[kind].prototype), ["constructor", "lend", "eachStep", "close", "pool", "share", "hasTokenizer"]];
     for (const name of own) assert.ok(methods.includes(name) || inside.includes(name), `${kind}.${name}`);
   }
 });
@@ -98,6 +98,26 @@ test("an answer is ended between two tokens", async () => {
   assert.equal(await session.position(), text.tokens.length + 4);
 });
 
+test("an answer tells that the context is full", async () => {
+  const session = await model.session({ context: 32 });
+  await session.feed(Array(30).fill(5));
+  await session.setSampling({ biases: Object.fromEntries([[5, 1e6]]) });
+  const generation = session.generate();
+  await assert.rejects(async () => {
+    for await (const _ of generation);
+  }, refused("context_full"));
+  assert.deepEqual([generation.reason, await session.position()], ["context", 32]);
+});
+
+test("tokens that are asked for at once come one after the other", async () => {
+  const session = await model.session({ context: 256 });
+  await session.feed(text.prompt);
+  const generation = session.generate({ limit: 3 });
+  const steps = await Promise.all(Array.from({ length: 5 }, () => generation.next()));
+  assert.deepEqual(steps.map(({ done }) => done), [false, false, false, true, true]);
+  assert.equal(await session.position(), text.tokens.length + 3);
+});
+
 test("a search is ended and goes on", async () => {
   const session = await model.session({ plugin, context: 256 });
   await session.feed(text.prompt);
@@ -133,6 +153,43 @@ test("arguments are checked", async () => {
   await assert.rejects(model.tokenize(7), TypeError);
 });
 
+test("lists are of any kind, and what cannot go to the worker is refused", async () => {
+  const session = await model.session({ context: 256 });
+  await session.feed(new Set([5, 6]));
+  await session.feed([7, 8].values());
+  assert.deepEqual(await session.tokens(), [5, 6, 7, 8]);
+  await assert.rejects(session.setSampling({ edit() {} }), { name: "DataCloneError" });
+  await assert.rejects(runtime.model("no address"), TypeError);
+});
+
+test("what progress throws comes out of the call", async () => {
+  const session = await model.session({ context: 256 });
+  const progress = () => {
+    throw new RangeError("mine");
+  };
+  await assert.rejects(session.feed(Array(200).fill(5), { progress }), /mine/);
+  await session.feed([5]);
+});
+
+test("a session keeps its model, and closing twice is fine", async () => {
+  const own = await runtime.model(file("text.gguf"));
+  const session = await own.session({ context: 256 });
+  await own.close();
+  await own.close();
+  await assert.rejects(own.info(), refused("invalid_handle"));
+  await session.feed(text.prompt);
+  let found = "";
+  for await (const token of session.generate({ limit: 24 })) found += token.text;
+  assert.ok(found);
+  await session.close();
+  await session.close();
+});
+
+test("a text may begin with a byte order mark", async () => {
+  const marked = "\ufeffHi";
+  assert.equal(await model.detokenize(await model.tokenize(marked)), marked);
+});
+
 test("what is no model is refused, and costs no memory", async () => {
   const own = await direct.Runtime.start();
   const file = new Uint8Array(100 << 20);
@@ -150,6 +207,8 @@ test("a model is loaded from a Blob and from an address", async () => {
   const bytes = file("text.gguf");
   const server = http.createServer(({ url, method }, response) => {
     if (url === "/missing") response.writeHead(404).end();
+    // More than numbers of 32 bits tell.
+    else if (url === "/huge") response.writeHead(200, { "content-length": 2 ** 32 + bytes.length }).write(bytes);
     else if (url === "/cut") response.writeHead(200, { "content-length": bytes.length }).end(bytes.subarray(0, 1000), () => response.destroy());
     // Without a length.
     else response.writeHead(200).end(method === "GET" ? bytes : undefined);
@@ -160,6 +219,7 @@ test("a model is loaded from a Blob and from an address", async () => {
   assert.deepEqual(await fetched.tokenize(text.prompt), text.tokens);
   await assert.rejects(runtime.model(at("missing")), /404/);
   await assert.rejects(runtime.model(at("cut")));
+  await assert.rejects(runtime.model(at("huge")), refused("out_of_memory"));
   server.closeAllConnections();
   server.close();
 });

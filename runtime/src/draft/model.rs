@@ -17,7 +17,8 @@ impl ModelDrafter {
     /// Drafts for `session` with `model`, on the same threads, with a context of the same size.
     ///
     /// # Errors
-    /// [`SessionError::DraftVocabulary`], [`SessionError::OutOfMemory`]. Vocabularies of one size
+    /// [`SessionError::DraftVocabulary`], [`SessionError::OutOfMemory`],
+    /// [`SessionError::Bidirectional`] for a model that does not continue texts. Vocabularies of one size
     /// with other tokens cannot be told apart here: drafts are wrong then, and the text is the
     /// same.
     pub fn new(session: &Session, model: Arc<Model>) -> Result<Self, SessionError> {
@@ -25,12 +26,20 @@ impl ModelDrafter {
         if draft != vocab {
             return Err(SessionError::DraftVocabulary { draft, model: vocab });
         }
+        if !model.config().causal {
+            return Err(SessionError::Bidirectional);
+        }
         Ok(Self { session: session.beside(model)?, sampler: Sampler::new(SamplerOptions::default())? })
+    }
+
+    /// How many tokens of `text` the session has.
+    fn known(&self, text: &[u32]) -> usize {
+        self.session.tokens().iter().zip(text).take_while(|(a, b)| a == b).count()
     }
 
     /// Comes to `text`, and on from there.
     fn try_draft(&mut self, text: &[u32], count: usize, draft: &mut Vec<u32>) -> Result<(), SessionError> {
-        let known = self.session.tokens().iter().zip(text).take_while(|(a, b)| a == b).count();
+        let known = self.known(text);
         self.session.rewind(known)?;
         self.session.feed(&text[known..])?;
         for _ in 0..count {
@@ -52,8 +61,14 @@ impl Drafter for ModelDrafter {
     }
 
     /// An error of the draft model, such as a full context, ends the draft: the text does not need
-    /// it.
+    /// it. A cancellation is that of the session that drafts, which has not seen it yet.
     fn draft(&mut self, text: &[u32], count: usize, draft: &mut Vec<u32>) {
-        let _ = self.try_draft(text, count, draft);
+        if let Err(SessionError::Cancelled) = self.try_draft(text, count, draft) {
+            self.session.canceller().cancel();
+        }
+    }
+
+    fn unread(&self, text: &[u32]) -> usize {
+        text.len() - self.known(text)
     }
 }

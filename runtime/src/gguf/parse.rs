@@ -65,7 +65,12 @@ impl Gguf {
         let starts = storage.starts();
         let count = starts.len() as u32;
         if count == 1 {
-            return Self::parse(storage);
+            let mut whole = Self::parse(storage)?;
+            // A model may be cut in one part.
+            if parts::has_keys(&whole.metadata) {
+                whole.metadata = parts::without_keys(&whole.metadata)?;
+            }
+            return Ok(whole);
         }
         let ends = starts.iter().copied().skip(1).chain([storage.len()]);
         let mut whole: Option<Self> = None;

@@ -46,6 +46,11 @@ pub(super) fn check_count(metadata: &Metadata, tensors: usize) -> Result<()> {
     }
 }
 
+/// Whether there are keys of a part.
+pub(super) fn has_keys(metadata: &Metadata) -> bool {
+    PART_KEYS.iter().any(|key| metadata.get(key).is_some())
+}
+
 /// The keys of the whole model.
 pub(super) fn without_keys(metadata: &Metadata) -> Result<Metadata> {
     let mut whole = Metadata::default();

@@ -104,7 +104,7 @@ impl Sequence {
             }
             return Err(error);
         }
-        (self.tokens, self.position) = (tokens, position);
+        (self.tokens, self.position, self.asked) = (tokens, position, position);
         self.state.truncate(self.tokens.len());
         self.step.clear();
         Ok(())

@@ -33,6 +33,12 @@ pub trait Drafter: fmt::Debug + Send + Sync {
     /// Appends the tokens that may follow `text`, for which there was evidence, to `draft`: at most
     /// `count`.
     fn draft(&mut self, text: &[u32], count: usize, draft: &mut Vec<u32>);
+
+    /// Tokens of `text` that a draft has to read first. Many are a prompt, whose time says nothing
+    /// of the drafts that follow.
+    fn unread(&self, _text: &[u32]) -> usize {
+        0
+    }
 }
 
 /// The drafts of a session.
@@ -68,9 +74,11 @@ impl Speculation {
         }
         self.tokens.clear();
         self.tokens.extend_from_slice(&text[text.len() - pending..]);
-        let begin = Instant::now();
+        let (begin, unread) = (Instant::now(), self.drafter.unread(text));
         self.drafter.draft(text, length, &mut self.tokens);
-        self.lengths.drafted(length, begin.elapsed().as_secs_f64());
+        if unread <= LONGEST_PASS {
+            self.lengths.drafted(length, begin.elapsed().as_secs_f64());
+        }
         let drafted = self.tokens[pending..].iter().take(length);
         let drafted = drafted.take_while(|&&token| (token as usize) < vocab).count();
         self.tokens.truncate(pending + drafted);
@@ -248,6 +256,32 @@ mod tests {
         assert!((6..20).contains(&tried), "{tried}");
         (0..80).for_each(|_| lengths.observe(3, true));
         assert!(lengths.choose(3, LONGEST) > 4 && lengths.choose(2, LONGEST) == 0);
+    }
+
+    #[test]
+    fn a_prompt_that_a_drafter_reads_does_not_count() {
+        #[derive(Debug)]
+        struct Reads(usize);
+        impl Drafter for Reads {
+            fn evidence(&mut self, _: &[u32]) -> Option<usize> {
+                Some(0)
+            }
+
+            fn draft(&mut self, text: &[u32], _: usize, draft: &mut Vec<u32>) {
+                self.0 = text.len();
+                draft.push(1);
+            }
+
+            fn unread(&self, text: &[u32]) -> usize {
+                text.len() - self.0
+            }
+        }
+        let mut speculation = Speculation::new(Box::new(Reads(0)));
+        let text = [7; 1000];
+        assert_eq!(speculation.draft(&text[..900], 1, 9, 10), 1);
+        assert!(speculation.lengths.drafting == 0.0);
+        assert_eq!(speculation.draft(&text[..901], 1, 9, 10), 1);
+        assert!(speculation.lengths.drafting > 0.0);
     }
 
     #[test]

@@ -104,6 +104,10 @@ impl<'b, 's> Group<'b, 's> {
         while self.live().any(|(_, sequence)| !sequence.pending().is_empty()) {
             self.pass(drafts);
         }
+        self.each(|_, sequence, _| {
+            sequence.asked = sequence.position;
+            Ok(())
+        });
     }
 
     /// One pass over the weights, with as many of the pending tokens as a batch takes, and what is
@@ -111,7 +115,7 @@ impl<'b, 's> Group<'b, 's> {
     pub(super) fn pass(&mut self, drafts: bool) {
         let whole = self.live().map(|(_, sequence)| sequence.config().pass_tokens(sequence.pending().len()));
         let (mut counts, mut room) = (vec![0; self.members.len()], whole.fold(BATCH, usize::max));
-        let mut cancelled = std::mem::take(&mut self.cancelled);
+        let (mut cancelled, mut drafting) = (std::mem::take(&mut self.cancelled), None);
         self.each(|i, sequence, held| {
             let pending = sequence.pending().len();
             let mut count = pending.min(room);
@@ -119,6 +123,7 @@ impl<'b, 's> Group<'b, 's> {
                 begin(&mut sequence.machine.pace, &mut cancelled)?;
                 sequence.meter.pass();
                 if drafts && count == pending {
+                    drafting = Some(Instant::now());
                     count += sequence.draft(held);
                 }
             }
@@ -133,7 +138,7 @@ impl<'b, 's> Group<'b, 's> {
             (self.buffers.scratch.hidden(), self.members.first().map_or(0, |member| member.sequence.hidden.len()));
         for (i, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
             let member = &mut self.members[i];
-            member.sequence.machine.pace.end(begin);
+            member.sequence.machine.pace.end(drafting.unwrap_or(begin));
             match &outcome {
                 Err(error) => member.outcome = Err((*error).into()),
                 Ok(cancelled) if cancelled.contains(&i) => member.outcome = Err(SessionError::Cancelled),

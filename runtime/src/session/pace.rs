@@ -82,6 +82,11 @@ impl Pace {
         Self { canceller: self.canceller.clone(), rest: self.rest, resume: self.resume }
     }
 
+    /// The pace of work that counts as this one's: cancelled with it, without a rest of its own.
+    pub(super) fn helper(&self) -> Self {
+        Self { canceller: self.canceller.clone(), ..Self::default() }
+    }
+
     /// Sets the duty cycle: the largest share of time that work takes.
     pub(super) fn set_duty(&mut self, share: f32) -> Result<(), SessionError> {
         if !(share > 0.0 && share <= 1.0) {

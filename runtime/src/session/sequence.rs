@@ -33,6 +33,9 @@ pub(super) struct Sequence {
     pub(super) tokens: Vec<u32>,
     /// Tokens that have gone through the network.
     pub(super) position: usize,
+    /// Those of them that have done so without drafts too. The other ones were drafted and chosen,
+    /// and nothing has been asked of what they give.
+    pub(super) asked: usize,
     /// The hidden state of the last evaluated token, if no token is pending: `[hidden]`. A method
     /// that removes tokens makes the last remaining token pending.
     pub(super) hidden: Vec<f32>,
@@ -250,6 +253,7 @@ impl Sequence {
         let (own, drafted) = hidden.split_at(count * width);
         self.hidden.copy_from_slice(&own[own.len() - width..]);
         self.position += count;
+        self.asked = self.position;
         self.step.clear();
         if let Some(speculation) = self.speculation.as_ref().filter(|_| !drafted.is_empty()) {
             self.meter.drafted(drafted.len() / width);
@@ -267,7 +271,18 @@ impl Sequence {
     /// tokens from there on are pending.
     pub(super) fn go_back(&mut self, position: usize) {
         self.position = self.state.resumable(self.position.min(position));
+        self.asked = self.asked.min(self.position);
         self.state.truncate(self.position);
+    }
+
+    /// Takes back what drafts have computed and nothing was asked of: it is pending, as it is
+    /// without drafts.
+    pub(super) fn take_back_drafts(&mut self) {
+        self.step.ahead.clear();
+        if self.asked < self.position {
+            self.go_back(self.asked);
+            self.step.clear();
+        }
     }
 
     /// Reserves the KV cache of `positions`, if the memory limit allows it and the scratch of their

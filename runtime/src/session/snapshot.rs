@@ -262,11 +262,12 @@ impl Session {
         atomic::write(path, |out| self.save(out))
     }
 
-    /// Positions that are saved: all but the last, which goes through the network once more for its
-    /// hidden state; with recurrent layers those before the nearest checkpoint.
+    /// Positions that are saved, the same with and without drafts: all but the last, which goes
+    /// through the network once more for its hidden state; with recurrent layers those before the
+    /// nearest checkpoint.
     fn saved_positions(&self) -> usize {
-        let Sequence { state, position, tokens, .. } = &self.sequence;
-        state.resumable((*position).min(tokens.len().saturating_sub(1)))
+        let Sequence { state, asked, tokens, .. } = &self.sequence;
+        state.resumable((*asked).min(tokens.len().saturating_sub(1)))
     }
 
     /// The checkpoints that are saved, without that of an empty sequence.
@@ -299,6 +300,7 @@ impl Session {
         }
         let sequence = &mut self.sequence;
         (sequence.tokens, sequence.position, sequence.state) = (tokens, positions, state);
+        sequence.asked = positions;
         sequence.dropped = dropped;
         sequence.step.clear();
         if let Some(constraint) = &mut sequence.constraint {

@@ -69,10 +69,13 @@ impl Session {
         Ok(session)
     }
 
-    /// A session on another model, on the same workers, with a context of the same size.
+    /// A session on another model, on the same workers, with a context of the same size. It works
+    /// for this one: it is cancelled with it, and does not rest by itself.
     pub(crate) fn beside(&self, model: Arc<Model>) -> Result<Self> {
         let state = State::of_type(model.config(), self.kv_type(), self.context());
-        Self::empty(model, self.sequence.machine.fork(), state)
+        let mut machine = self.sequence.machine.fork();
+        machine.pace = self.sequence.machine.pace.helper();
+        Self::empty(model, machine, state)
     }
 
     /// A session without a plugin, a limit and a text.
@@ -87,6 +90,7 @@ impl Session {
             memory_limit: None,
             tokens: Vec::new(),
             position: 0,
+            asked: 0,
             step: StepCache::default(),
             constraint: None,
             dropped: 0,
@@ -117,6 +121,7 @@ impl Session {
             memory_limit: *memory_limit,
             tokens: memory::copied(tokens)?,
             position: *position,
+            asked: self.sequence.asked,
             hidden: memory::copied(hidden)?,
             step: StepCache::default(),
             constraint: self.sequence.constraint.clone(),
@@ -172,6 +177,7 @@ impl Session {
         self.sequence.check_memory_limit(state.bytes() + held.scratch + held.logits)?;
         (self.sequence.tokens, self.sequence.hidden, self.sequence.state) = (tokens, hidden, state);
         (self.sequence.position, self.sequence.dropped) = (*position, *dropped);
+        self.sequence.asked = other.sequence.asked;
         self.sequence.step = StepCache::default();
         self.sequence.constraint.clone_from(constraint);
         self.latent_state = latent_state;
@@ -336,7 +342,7 @@ impl Session {
             }
         }
         self.sequence.adapters = adapters;
-        self.sequence.step.ahead.clear();
+        self.sequence.take_back_drafts();
         Ok(())
     }
 
@@ -402,9 +408,9 @@ impl Session {
     /// Forgets every token.
     pub fn reset(&mut self) {
         self.begin_answer();
-        let Sequence { tokens, position, state, step, dropped, .. } = &mut self.sequence;
+        let Sequence { tokens, position, asked, state, step, dropped, .. } = &mut self.sequence;
         tokens.clear();
-        *position = 0;
+        (*position, *asked) = (0, 0);
         state.truncate(0);
         step.clear();
         *dropped = 0;

@@ -71,16 +71,18 @@ impl QuantizeArgs {
             return Err(ConvertError::SeveralOutputs { path: path.clone() });
         }
         let Some(choice) = self.search()? else {
+            let outputs = self.outputs()?;
             return self
                 .recipes
                 .iter()
-                .map(|recipe| self.write(recipe, ""))
+                .zip(&outputs)
+                .map(|(recipe, output)| self.write(recipe, output))
                 .collect::<Result<String, _>>()
                 .map(Printed::from);
         };
         // Rules of the command line come last, and count.
         self.rules.tensor_types.splice(0..0, choice.tensor_types.iter().cloned());
-        let written = self.write(choice.recipe, "_MIX")?;
+        let written = self.write(choice.recipe, &self.output_of(choice.recipe, "_MIX")?)?;
         // It has served.
         if let Some(path) = &choice.measurements {
             let _ = fs::remove_file(path);
@@ -88,12 +90,37 @@ impl QuantizeArgs {
         Ok((choice.to_string() + &written).into())
     }
 
-    /// Writes the model in the types of a recipe.
-    fn write(&self, recipe: &'static Recipe, mixed: &str) -> Result<String, ConvertError> {
+    /// The outputs of the recipes, all of which can be written: the first is not made for nothing.
+    fn outputs(&self) -> Result<Vec<PathBuf>, ConvertError> {
+        let mut outputs: Vec<PathBuf> = Vec::new();
+        for recipe in &self.recipes {
+            let output = self.output_of(recipe, "")?;
+            if outputs.contains(&output) {
+                return Err(ConvertError::SameOutput { path: output });
+            }
+            self.check(&output)?;
+            outputs.push(output);
+        }
+        Ok(outputs)
+    }
+
+    fn output_of(&self, recipe: &Recipe, mixed: &str) -> Result<PathBuf, ConvertError> {
         let name = || names::of(&self.input, |_| format!("{}{mixed}", recipe.name));
-        let output = names::target(self.output.as_deref(), name)?;
-        let summary = quantize::quantize(&self.input, &output, &self.rules.options(recipe), &bytes_bar("quantize"))?;
-        Ok(wrote(&summary, &output))
+        names::target(self.output.as_deref(), name)
+    }
+
+    /// Refuses an output that is there, or is an input.
+    fn check(&self, output: &Path) -> Result<(), ConvertError> {
+        let inputs = [Some(&self.input), self.text.as_ref(), self.rules.imatrix.as_ref()];
+        let inputs: Vec<&Path> = inputs.into_iter().flatten().map(PathBuf::as_path).collect();
+        check_output(output, &inputs)?;
+        check_absent(output, self.rules.force)
+    }
+
+    /// Writes the model in the types of a recipe.
+    fn write(&self, recipe: &'static Recipe, output: &Path) -> Result<String, ConvertError> {
+        let summary = quantize::quantize(&self.input, output, &self.rules.options(recipe), &bytes_bar("quantize"))?;
+        Ok(wrote(&summary, output))
     }
 
     /// What a recipe would make of the model.
@@ -116,13 +143,10 @@ impl QuantizeArgs {
     fn search(&self) -> Result<Option<TypeChoice>, ConvertError> {
         let goal = self.target_size.map(Goal::Size).or(self.max_kl.map(Goal::Divergence));
         let (Some(goal), Some(text)) = (goal, &self.text) else { return Ok(None) };
-        let Rules { imatrix, tensor_types, force, .. } = &self.rules;
+        let Rules { imatrix, tensor_types, .. } = &self.rules;
         // A search takes time: an output that cannot be written is refused before it.
         if let Some(output) = self.output.as_deref().filter(|output| !output.is_dir()) {
-            let inputs = [Some(&self.input), Some(text), imatrix.as_ref()];
-            let inputs: Vec<&Path> = inputs.into_iter().flatten().map(PathBuf::as_path).collect();
-            check_output(output, &inputs)?;
-            check_absent(output, *force)?;
+            self.check(output)?;
         }
         let progress = count_bar("quantize: search", 0, "groups");
         let resume = self.resume();

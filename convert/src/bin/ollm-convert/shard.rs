@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ollm_convert::names;
 use ollm_convert::parts::{self, Cut};
 
 use crate::output::{Outcome, wrote};
@@ -15,7 +16,7 @@ use crate::quantize::size;
 pub(crate) struct ShardArgs {
     /// A backbone, with a plugin or without
     file: PathBuf,
-    /// What the names of the parts begin with, with their folder
+    /// What the names of the parts begin with, with their folder; or the folder
     #[arg(short, long, value_name = "NAME")]
     output: PathBuf,
     /// Bytes of tensors in a part at most, such as 2G or 500MiB
@@ -45,7 +46,9 @@ pub(crate) struct JoinArgs {
 impl ShardArgs {
     pub(crate) fn run(self) -> Outcome {
         let cut = self.max_tensors.map_or(Cut::Bytes(self.max_size), |most| Cut::Tensors(most.into()));
-        Ok(parts::shard(&self.file, &self.output, cut, self.force)?.to_string().into())
+        let name = || names::of(&self.file, |gguf| names::encoding(gguf).to_owned());
+        let stem = names::target(Some(&self.output), name)?;
+        Ok(parts::shard(&self.file, &stem, cut, self.force)?.to_string().into())
     }
 }
 

@@ -283,7 +283,7 @@ public final class Session: @unchecked Sendable {
         AsyncThrowingStream { continuation in
             let work = Task.detached {
                 do {
-                    for _ in 0..<limit where !Task.isCancelled {
+                    for _ in 0..<max(limit, 0) where !Task.isCancelled {
                         let token = try self.step()
                         if token.isEnd { break }
                         continuation.yield(token)
