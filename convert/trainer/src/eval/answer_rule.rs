@@ -36,7 +36,8 @@ pub enum AnswerRule {
     #[default]
     Number,
     /// What is in the last `\boxed{..}`; or else what stands behind the last `####`; or else the
-    /// last number. Compared as [`Expression`]s.
+    /// formula between `$` or `\(` that the last number is in; or else the last number. Compared as
+    /// [`Expression`]s.
     Math,
     /// All of the text, but for white space.
     Text,
@@ -69,6 +70,7 @@ impl AnswerRule {
             Self::Math => {
                 let marked = || text.rsplit_once("####").and_then(|(_, after)| after.trim().lines().next());
                 let written = boxed(text).or_else(marked).filter(|answer| !answer.trim().is_empty());
+                let written = written.or_else(|| last_formula(text));
                 let number = || final_answer::extract(text).map(Expression::from);
                 written.map(Expression::new).or_else(number).map(FinalAnswer::Expression)
             }
@@ -124,6 +126,18 @@ impl AnswerRule {
 /// The text with one space between its words.
 fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The last formula with a command or a power, where no number follows it: to take the last number
+/// out of `$2\sqrt{3}$` would make another answer of it.
+fn last_formula(text: &str) -> Option<&str> {
+    let between = |(open, close): (&str, &str)| {
+        let (before, behind) = text.rsplit_once(close)?;
+        let (_, formula) = before.rsplit_once(open)?;
+        let is_formula = formula.contains(['\\', '^']) && !behind.contains(|c: char| c.is_ascii_digit());
+        is_formula.then_some(formula)
+    };
+    [("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")].into_iter().find_map(between)
 }
 
 /// The last letter that is given as a choice.
@@ -229,6 +243,20 @@ mod tests {
         ] {
             assert_eq!(math.extract(text).as_ref() == Some(&gold), is_right, "{text}");
         }
+        for (text, is_right) in [
+            ("It is $2\\sqrt{3}$.", true),
+            ("So \\(x = \\sqrt{12}\\) units.", true),
+            ("\\[ 2\\sqrt{3} \\]", true),
+            ("$$\\sqrt{12}$$", true),
+            ("It is $2^3$.", false),
+        ] {
+            assert_eq!(math.extract(text).as_ref() == Some(&gold), is_right, "{text}");
+        }
+        let three = math.expected("3").unwrap();
+        for text in ["It is $2\\sqrt{3}$.", "\\(\\sqrt{3}\\)", "$x^3$"] {
+            assert!(math.extract(text).as_ref() != Some(&three), "{text}");
+        }
+        assert!(math.extract("$x^2 = 9$, so x = 3").as_ref() == Some(&three));
         let half = math.expected("\\boxed{0.5}").unwrap();
         assert!(math.extract("It is 1/2").as_ref() == Some(&half) && math.extract("none").is_none());
         assert_eq!(rule("number").extract("#### 1,000"), rule("number").expected("1000"));
