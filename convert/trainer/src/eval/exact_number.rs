@@ -161,8 +161,18 @@ impl Number {
         if exponent.unsigned_abs() > most {
             return None;
         }
-        let base = if exponent < 0 { self.inverse()? } else { self.clone() };
-        (0..exponent.abs()).try_fold(Self::rational(one()), |power, _| power.times(&base))
+        let mut base = if exponent < 0 { self.inverse()? } else { self.clone() };
+        let (mut power, mut rest) = (Self::rational(one()), exponent.unsigned_abs());
+        while rest > 0 {
+            if rest % 2 == 1 {
+                power = power.times(&base)?;
+            }
+            rest /= 2;
+            if rest > 0 {
+                base = base.times(&base)?;
+            }
+        }
+        Some(power)
     }
 
     /// The root of a rational number or of a rational multiple of roots: a real one, as `\sqrt`
@@ -213,8 +223,10 @@ fn root_of_whole(n: &BigInt, index: u32) -> Option<Number> {
         while rest.is_multiple_of(prime) {
             (rest, count) = (rest / prime, count + 1);
         }
-        let whole = BigRational::from_integer(BigInt::from(prime).pow(count / index));
-        root = root.times(&Number::rational(whole))?;
+        if count > 0 {
+            let whole = BigRational::from_integer(BigInt::from(prime).pow(count / index));
+            root = root.times(&Number::rational(whole))?;
+        }
         if !count.is_multiple_of(index) {
             root = root.times(&root_of_prime(prime, Ratio::new(count % index, index)))?;
         }

@@ -50,6 +50,9 @@ const MATRIX: char = '\u{229e}';
 /// What stands for the brackets of a union.
 const UNION: char = '\u{222a}';
 
+/// Signs `\pm` of one expression: what has more is a text.
+const MAX_SIGNS: usize = 4;
+
 /// Parts of one expression: what has more is a text.
 const MAX_PARTS: usize = 256;
 
@@ -147,6 +150,10 @@ fn parse(text: &str, depth: usize) -> Option<Expression> {
         }
     }
     if let Some((before, after)) = text.split_once("\\pm") {
+        // Each sign doubles the values.
+        if after.matches("\\pm").count() >= MAX_SIGNS {
+            return None;
+        }
         let both = ['+', '-'].map(|sign| format!("{before}{sign}{after}"));
         return group('{', '}', &both.each_ref().map(String::as_str), depth);
     }
@@ -664,6 +671,7 @@ mod tests {
             Expression::new("256")
         );
         assert!(Expression::new(&"(1+\\sqrt{2}+\\pi)".repeat(50)).is_text());
+        assert!(Expression::new(&format!("1{}", "\\pm 2".repeat(100))).is_text());
     }
 
     #[test]
