@@ -438,14 +438,14 @@ fn unit_of_fraction(text: &str) -> Option<&str> {
 
 /// Of `12 cm` and `12cm`.
 fn unit_behind(text: &str) -> Option<&str> {
-    if let Some((value, _)) = text.rsplit_once(' ').filter(|(_, unit)| is_unit(unit)) {
-        return Some(value);
-    }
     // Directly behind a digit only what can be nothing else: 2xy is a product.
     const BEHIND_DIGITS: [&str; 25] = [
         "cm", "mm", "km", "dm", "kg", "mg", "ft", "in", "mi", "yd", "lb", "lbs", "oz", "ml", "mL", "hr", "hrs", "min",
         "sec", "mph", "kph", "km/h", "m/s", "C", "F",
     ];
+    if let Some((value, _)) = text.rsplit_once(' ').filter(|(_, unit)| is_unit(unit)) {
+        return Some(value);
+    }
     let end = text.find(|c: char| c.is_ascii_alphabetic())?;
     let unit = text[end..].trim_end_matches(['2', '3', '^']);
     let value = &text[..end];
