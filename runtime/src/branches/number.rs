@@ -1,7 +1,7 @@
 //! Numbers in texts, compared by value.
 //!
 //! Signs, thousands separators, decimals, powers of ten (`1e3`) and fractions (`3/4`, `1 1/2`,
-//! `\frac{3}{4}`) belong to a number; currencies, units, percent signs and the full stop at the end
+//! `\frac{3}{4}`, `¾`) belong to a number; currencies, units, percent signs and the full stop at the end
 //! of a sentence do not. Each number has one canonical text: a decimal where it has one (`0.75`),
 //! else a reduced fraction (`-1/3`).
 
@@ -31,6 +31,9 @@ pub(super) fn whole(text: &str) -> Option<String> {
     after.is_empty().then_some(number)
 }
 
+/// The hyphen, and the signs that are set as a minus.
+const MINUS: [char; 5] = ['-', '\u{2212}', '\u{2013}', '\u{fe63}', '\u{ff0d}'];
+
 const CURRENCIES: [char; 5] = ['$', '€', '£', '¥', '₹'];
 
 fn without_currency(text: &str) -> &str {
@@ -45,14 +48,15 @@ fn without_currency(text: &str) -> &str {
 fn number(before: Option<char>, text: &str) -> Option<(String, &str)> {
     let continues = before.is_some_and(|c| c.is_alphanumeric() || c == '.');
     let subtracts = continues || before.is_some_and(|c| matches!(c, ')' | '%'));
-    let (negative, unsigned) = match text.strip_prefix(['-', '\u{2212}']) {
+    let (negative, unsigned) = match text.strip_prefix(MINUS) {
         None if continues && text.starts_with('.') => return None,
         Some(_) if subtracts => return None,
         // The currency may stand between the sign and the number.
         Some(rest) => (true, without_currency(rest)),
         None => (false, text),
     };
-    let latex = || latex_fraction(unsigned).map(|(ratio, negates, rest)| (ratio.canonical(negative != negates), rest));
+    let latex =
+        || typeset_fraction(unsigned).map(|(ratio, negates, rest)| (ratio.canonical(negative != negates), rest));
     latex().or_else(|| plain(unsigned, negative))
 }
 
@@ -68,7 +72,7 @@ fn plain(text: &str, negative: bool) -> Option<(String, &str)> {
             over(&over_, after)
         };
         let latex = || {
-            latex_fraction(rest.trim_start_matches(' '))
+            typeset_fraction(rest.trim_start_matches(' '))
                 .and_then(|(ratio, negates, after)| (!negates).then_some((ratio, after)))
         };
         let (fraction, after) = latex().or_else(spaced)?;
@@ -81,16 +85,31 @@ fn plain(text: &str, negative: bool) -> Option<(String, &str)> {
     })
 }
 
-/// `\frac{a}{b}`, also `\dfrac` and `\tfrac`; whether it is negative.
-fn latex_fraction(text: &str) -> Option<(Ratio, bool, &str)> {
-    let rest = ["\\frac{", "\\dfrac{", "\\tfrac{"].iter().find_map(|name| text.strip_prefix(name))?;
-    let sign = |text: &'_ str| text.starts_with('-');
-    let (over_negative, under_text) = (sign(rest), rest.strip_prefix('-').unwrap_or(rest));
-    let (over, rest) = decimal(under_text)?;
-    let rest = rest.strip_prefix("}{")?;
-    let (under_negative, rest) = (sign(rest), rest.strip_prefix('-').unwrap_or(rest));
-    let (under, rest) = decimal(rest)?;
-    Some((Ratio::new(&over, &under)?, over_negative != under_negative, rest.strip_prefix('}')?))
+/// `\frac{a}{b}`, also `\dfrac`, `\tfrac` and `\frac12`, or one character such as `½`; whether it is
+/// negative.
+fn typeset_fraction(text: &str) -> Option<(Ratio, bool, &str)> {
+    const CHARACTERS: [(char, u128, u128); 7] =
+        [('½', 1, 2), ('⅓', 1, 3), ('⅔', 2, 3), ('¼', 1, 4), ('¾', 3, 4), ('⅕', 1, 5), ('⅛', 1, 8)];
+    let first = text.chars().next()?;
+    if let Some(&(_, over, under)) = CHARACTERS.iter().find(|(sign, ..)| *sign == first) {
+        return Some((Ratio { over, under }, false, &text[first.len_utf8()..]));
+    }
+    let rest = ["\\frac", "\\dfrac", "\\tfrac"].iter().find_map(|name| text.strip_prefix(name))?;
+    let (over_negative, over, rest) = argument(rest)?;
+    let (under_negative, under, rest) = argument(rest)?;
+    Some((Ratio::new(&over, &under)?, over_negative != under_negative, rest))
+}
+
+/// What a command of LaTeX takes: a number in braces, which may be negative, or one digit.
+fn argument(text: &str) -> Option<(bool, Decimal, &str)> {
+    let text = text.trim_start_matches(' ');
+    let Some(inside) = text.strip_prefix('{') else {
+        let (digit, rest) = text.split_at_checked(1).filter(|(digit, _)| digit.as_bytes()[0].is_ascii_digit())?;
+        return Some((false, Decimal { digits: digit.to_owned(), decimals: 0 }, rest));
+    };
+    let unsigned = inside.strip_prefix(MINUS);
+    let (value, rest) = decimal(unsigned.unwrap_or(inside))?;
+    Some((unsigned.is_some(), value, rest.strip_prefix('}')?))
 }
 
 /// `value`, divided by what follows a slash.
@@ -222,14 +241,28 @@ mod tests {
     #[test]
     fn each_value_has_one_text() {
         for (texts, want) in [
-            (&["3/4", ".75", "0.750", "\\frac{3}{4}", "\\dfrac{6}{8}", "75e-2", "\\frac{-3}{-4}"][..], "0.75"),
-            (&["1 1/2", "3/2", "1\\frac{1}{2}", "1.5", "15/10"], "1.5"),
+            (
+                &[
+                    "3/4",
+                    ".75",
+                    "0.750",
+                    "\\frac{3}{4}",
+                    "\\dfrac{6}{8}",
+                    "75e-2",
+                    "\\frac{-3}{-4}",
+                    "¾",
+                    "\\frac34",
+                    "\\tfrac 3 4",
+                ][..],
+                "0.75",
+            ),
+            (&["1 1/2", "3/2", "1\\frac{1}{2}", "1.5", "15/10", "1½", "1\\frac12"], "1.5"),
             (&["-1/3", "\u{2212}2/6", "\\frac{-1}{3}", "-\\frac{1}{3}", "\\frac{1}{-3}"], "-1/3"),
             (
                 &["1000", "1,000", "1{,}000", "1\\,000", "1\u{a0}000", "1\u{202f}000.0", "1e3", "1.0E+3", "2000/2"],
                 "1000",
             ),
-            (&["-2", "-$2", "-\\$2", "-€2.00"], "-2"),
+            (&["-2", "-$2", "-\\$2", "-€2.00", "–2", "－2"], "-2"),
             (&["0", "-0", "-0.0", "0/5", "-0/5"], "0"),
             (&["2.5e-3", "0.0025", "1/400"], "0.0025"),
         ] {

@@ -65,6 +65,25 @@ impl Corpus {
         Ok((corpus(rest), corpus(held_out)))
     }
 
+    /// Without those of the first `limit` problems that `keep` refuses, and how many they are. Where
+    /// there are none the corpus stays as it is; else what is behind the limit goes, too.
+    ///
+    /// # Errors
+    /// What `keep` fails with; [`Error::NoData`] if no problem is left.
+    pub fn keep_first(self, limit: Option<usize>, keep: impl FnMut(&Problem) -> Result<bool>) -> Result<(Self, usize)> {
+        let kept: Vec<bool> = self.first(limit).iter().map(keep).collect::<Result<_>>()?;
+        let left_out = kept.iter().filter(|kept| !**kept).count();
+        if left_out == 0 {
+            return Ok((self, 0));
+        }
+        if left_out == kept.len() {
+            return Err(self.no_data());
+        }
+        let places = self.places.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(place, _)| place.clone()).collect();
+        let problems = self.problems.into_iter().zip(kept).filter_map(|(problem, kept)| kept.then_some(problem));
+        Ok((Self { places, ..Self::new(problems.collect()) }, left_out))
+    }
+
     /// A corpus of these problems.
     pub fn new(problems: Vec<Problem>) -> Self {
         let hash = format!("{:016x}", fnv1a(problems.iter().flat_map(Problem::parts)));
@@ -111,6 +130,20 @@ mod tests {
             assert!(matches!(error, Error::Line { line: 4, .. }), "{error}");
         }
         assert!(matches!(read("empty", "\n"), Err(Error::NoData(_))));
+    }
+
+    #[test]
+    fn problems_that_are_refused_go_and_the_others_keep_their_lines() {
+        let line = |question: &str| format!("{{\"question\":\"{question}\",\"answer\":\"a\"}}\n");
+        let text: String = ["long long", "x", "y", "long"].map(line).concat();
+        let corpus = || read("keep", &text).unwrap();
+        let short = |problem: &Problem| Ok(problem.question.len() < 2);
+        let (kept, left_out) = corpus().keep_first(Some(3), short).unwrap();
+        assert_eq!((kept.problems.len(), left_out, kept.problems[0].question.as_str()), (2, 1, "x"));
+        assert!(matches!(kept.refuse(0, "bad"), Error::Line { line: 2, .. }));
+        let (all, none) = corpus().keep_first(Some(3), |_| Ok(true)).unwrap();
+        assert_eq!((all.hash, all.problems.len(), none), (corpus().hash, 4, 0));
+        assert!(matches!(corpus().keep_first(Some(1), short), Err(Error::NoData(_))));
     }
 
     #[test]

@@ -11,12 +11,14 @@
 //! An object has `question` and `answer`; or `prompt` and `completion`; or `messages`, a
 //! conversation of which each turn of the assistant is a problem; or `text`, which is learned as it
 //! is. `system` stands before the question, `expected` is the final answer where `answer` does not
-//! end with it. Other fields are passed over. [`Fields`] gives them other names.
+//! end with it. Other fields are passed over, but a name that is there twice is refused. [`Fields`]
+//! gives them other names.
 
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::data::problem::{Problem, Turn};
@@ -69,7 +71,7 @@ impl Fields {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
             Some(Value::Number(number)) => Ok(Some(number.to_string())),
-            Some(_) => Err(format!("{:?} is no text", self.name(role))),
+            Some(other) => Err(format!("{:?} is {}, and no text", self.name(role), kind(other))),
         }
     }
 
@@ -88,7 +90,11 @@ impl Fields {
             return Ok(problems);
         }
         for (question, answer) in [("question", "answer"), ("prompt", "completion")] {
+            let name = self.name(question);
             if let (Some(question), Some(answer)) = (self.text(object, question)?, self.text(object, answer)?) {
+                if question.trim().is_empty() {
+                    return Err(format!("{name:?} is empty: what has no question is given as \"text\" alone"));
+                }
                 let problem =
                     Problem { expected, before: system.into_iter().collect(), ..Problem::new(question, answer) };
                 return Ok(vec![problem]);
@@ -113,28 +119,61 @@ impl Fields {
     }
 }
 
+/// What a value of JSON is.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
 /// A problem for each turn of the assistant.
 fn conversation(messages: &Value, system: Option<Turn>) -> std::result::Result<Vec<Problem>, String> {
-    let messages = messages.as_array().ok_or("messages are a list of {\"role\", \"content\"}")?;
+    let not_a_list = || format!("messages are a list of {{\"role\", \"content\"}}, not {}", kind(messages));
+    let messages = messages.as_array().ok_or_else(not_a_list)?;
     let (mut turns, mut problems): (Vec<Turn>, Vec<Problem>) = (system.into_iter().collect(), Vec::new());
     for message in messages {
         let turn = turn(message)?;
         match turns.split_last().filter(|(last, _)| last.role == "user" && turn.role == "assistant") {
+            Some((question, _)) if question.content.trim().is_empty() => {
+                return Err(format!("turn {} is the user's, and empty", turns.len()));
+            }
             Some((question, before)) if !turn.content.trim().is_empty() => problems.push(Problem {
                 before: before.to_vec(),
                 ..Problem::new(question.content.clone(), turn.content.clone())
             }),
-            None if turn.role == "assistant" => return Err("a turn of the assistant follows no user's".into()),
+            None if turn.role == "assistant" => return Err(follows_no_user(&turns)),
             _ => {}
         }
         turns.push(turn);
     }
-    if problems.is_empty() { Err("no turn of the assistant has text".into()) } else { Ok(problems) }
+    if problems.is_empty() {
+        let roles: Vec<_> = turns.iter().map(|turn| format!("{:?}", turn.role)).collect();
+        return Err(format!("no turn of the role \"assistant\" has text: there are [{}]", roles.join(", ")));
+    }
+    Ok(problems)
+}
+
+fn follows_no_user(before: &[Turn]) -> String {
+    let place = match before.last() {
+        Some(last) => format!("follows one of {:?}", last.role),
+        None => "is the first".into(),
+    };
+    format!(
+        "turn {} is the assistant's and {place}, but what is learned answers a turn of \"user\": leave the \
+         conversation out, or end it before",
+        before.len() + 1
+    )
 }
 
 /// A turn, whose content is text or a list of parts with text.
 fn turn(message: &Value) -> std::result::Result<Turn, String> {
-    let role = message["role"].as_str().ok_or("a message has no \"role\"")?;
+    let role =
+        message["role"].as_str().ok_or("a message has no \"role\": it is an object of \"role\" and \"content\"")?;
     let part = |part: &Value| part["text"].as_str().or(part.as_str()).map(str::to_owned);
     let content = match &message["content"] {
         Value::String(text) => Some(text.clone()),
@@ -145,8 +184,7 @@ fn turn(message: &Value) -> std::result::Result<Turn, String> {
     Ok(Turn { role: role.into(), content })
 }
 
-/// The problems of a file, each with its line (of a list or a Parquet file: its number), counted
-/// from 1.
+/// The problems of a file, each with its line (of a Parquet file: its row), counted from 1.
 pub fn read(path: &Path, fields: &Fields) -> Result<Vec<(usize, Problem)>> {
     let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
     if ending.as_deref() == Some("parquet") {
@@ -176,7 +214,7 @@ fn problems(path: &Path, objects: Vec<Object>, fields: &Fields) -> Result<Vec<(u
         let refuse = |reason| Error::Line { path: path.to_owned(), line, reason };
         for problem in fields.problems(&object).map_err(refuse)? {
             if problem.answer.trim().is_empty() {
-                return Err(refuse("the answer is empty".into()));
+                return Err(refuse("the answer is empty: leave the problem out".into()));
             }
             all.push((line, problem));
         }
@@ -185,6 +223,46 @@ fn problems(path: &Path, objects: Vec<Object>, fields: &Fields) -> Result<Vec<(u
 }
 
 type Object = (usize, Map<String, Value>);
+
+/// An object of JSON, no name of which is there twice: nobody can tell which of the two is meant.
+struct UniqueNames(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for UniqueNames {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Names;
+
+        impl<'de> Visitor<'de> for Names {
+            type Value = UniqueNames;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object, as {\"question\": \"..\", \"answer\": \"..\"}")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> std::result::Result<UniqueNames, A::Error> {
+                let mut object = Map::new();
+                while let Some((name, value)) = access.next_entry::<String, Value>()? {
+                    if object.contains_key(&name) {
+                        return Err(A::Error::custom(format!("{name:?} is there twice: leave one out")));
+                    }
+                    object.insert(name, value);
+                }
+                Ok(UniqueNames(object))
+            }
+        }
+
+        deserializer.deserialize_map(Names)
+    }
+}
+
+/// What the reader of JSON says, without its line: that of the file is said beside it.
+fn json_error(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    match text.strip_suffix(&place) {
+        Some(said) if error.column() > 0 => format!("{said} (column {})", error.column()),
+        said => said.unwrap_or(&text).to_owned(),
+    }
+}
 
 #[cfg(feature = "parquet")]
 fn parquet_rows(path: &Path) -> Result<Vec<Object>> {
@@ -201,8 +279,13 @@ fn parquet_rows(path: &Path) -> Result<Vec<Object>> {
 fn lines(path: &Path, text: &str) -> Result<Vec<Object>> {
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
     let object = |(line, text): (usize, &str)| {
-        let refuse = |error: serde_json::Error| Error::Line { path: path.to_owned(), line, reason: error.to_string() };
-        Ok((line, serde_json::from_str(text).map_err(refuse)?))
+        let refuse = |error: serde_json::Error| Error::Line {
+            path: path.to_owned(),
+            line,
+            reason: format!("{}; a line is one object of JSON", json_error(&error)),
+        };
+        let UniqueNames(object) = serde_json::from_str(text).map_err(refuse)?;
+        Ok((line, object))
     };
     lines.map(object).collect()
 }
@@ -210,29 +293,87 @@ fn lines(path: &Path, text: &str) -> Result<Vec<Object>> {
 fn list(path: &Path, text: &str) -> Result<Vec<Object>> {
     let refuse = |error: serde_json::Error| Error::Line {
         path: path.to_owned(),
-        line: error.line(),
-        reason: format!("{error}; a .json file is one list of objects"),
+        line: error.line().max(1),
+        reason: format!(
+            "{}; a .json file is one list of objects (of JSON lines the ending is .jsonl)",
+            json_error(&error)
+        ),
     };
-    let objects: Vec<Map<String, Value>> = serde_json::from_str(text).map_err(refuse)?;
-    Ok((1..).zip(objects).collect())
+    let objects: Vec<UniqueNames> = serde_json::from_str(text).map_err(refuse)?;
+    Ok(first_lines(text).zip(objects).map(|(line, UniqueNames(object))| (line, object)).collect())
+}
+
+/// The lines in which the objects of a list begin.
+fn first_lines(text: &str) -> impl Iterator<Item = usize> + '_ {
+    let (mut line, mut depth, mut is_text, mut is_escaped) = (1, 0_usize, false, false);
+    text.bytes().filter_map(move |byte| {
+        match byte {
+            b'\n' => line += 1,
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = is_text,
+            b'"' => is_text = !is_text,
+            _ if is_text => {}
+            b'[' | b'{' => {
+                depth += 1;
+                return (byte == b'{' && depth == 2).then_some(line);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        None
+    })
 }
 
 fn table(path: &Path, text: &str, delimiter: u8) -> Result<Vec<Object>> {
-    let refuse = |error: &csv::Error| {
-        let line = error.position().map_or(1, |place| place.line() as usize);
-        Error::Line { path: path.to_owned(), line, reason: error.to_string() }
+    let refuse = |line: u64, reason: String| Error::Line { path: path.to_owned(), line: line as usize, reason };
+    let broken = |error: csv::Error| {
+        let line = error.position().map_or(1, csv::Position::line);
+        let reason = match error.kind() {
+            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => format!(
+                "{len} fields, but the first line has {expected_len}: what has a delimiter, a quote or a line break in \
+                 it stands in double quotes, and a quote in it is doubled"
+            ),
+            _ => error.to_string(),
+        };
+        refuse(line, reason)
     };
     let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(text.as_bytes());
-    let names = reader.headers().map_err(|error| refuse(&error))?.clone();
-    let mut objects = Vec::new();
+    let names = reader.headers().map_err(broken)?.clone();
+    if let Some(twice) = names.iter().enumerate().find_map(|(i, name)| names.iter().take(i).find(|n| *n == name)) {
+        return Err(refuse(1, format!("the column {twice:?} is there twice: give one of them another name")));
+    }
+    let (mut objects, mut last) = (Vec::new(), csv::Position::new());
     for record in reader.records() {
-        let record = record.map_err(|error| refuse(&error))?;
-        let line = record.position().map_or(1, |place| place.line() as usize);
+        let record = record.map_err(broken)?;
+        last = record.position().cloned().unwrap_or(last);
         // An empty cell is no field.
         let cells = names.iter().zip(&record).filter(|(_, cell)| !cell.is_empty());
-        objects.push((line, cells.map(|(name, cell)| (name.to_owned(), cell.into())).collect()));
+        objects.push((last.line() as usize, cells.map(|(name, cell)| (name.to_owned(), cell.into())).collect()));
+    }
+    if ends_in_quotes(&text.as_bytes()[last.byte() as usize..], delimiter) {
+        return Err(refuse(last.line(), "a double quote begins a field and is not closed by another one".into()));
     }
     Ok(objects)
+}
+
+/// Whether a record ends inside of a quoted field, which then has all that follows the quote.
+fn ends_in_quotes(record: &[u8], delimiter: u8) -> bool {
+    #[derive(Clone, Copy)]
+    enum Place {
+        FieldStart,
+        Unquoted,
+        Quoted,
+        /// Behind the quote that closes a field; another one opens it again, as a doubled one does.
+        Closed,
+    }
+    let step = |place: Place, &byte: &u8| match (place, byte) {
+        (Place::Quoted, b'"') => Place::Closed,
+        (Place::Quoted, _) | (Place::FieldStart | Place::Closed, b'"') => Place::Quoted,
+        (_, b'\n' | b'\r') => Place::FieldStart,
+        (_, byte) if byte == delimiter => Place::FieldStart,
+        _ => Place::Unquoted,
+    };
+    matches!(record.iter().fold(Place::FieldStart, step), Place::Quoted)
 }
 
 fn paragraphs(text: &str) -> Vec<(usize, Problem)> {
@@ -282,7 +423,7 @@ mod tests {
         assert_eq!(pairs("a.data", &format!("\u{feff}{lines}"), &[]), want);
         let list = "[{\"problem\":\"1 + 1?\",\"solution\":\"2, \\\"two\\\"\",\"question\":null},\n {\"problem\":\"a\\nb\",\"solution\":\"c\"}]";
         assert_eq!(pairs("a.json", list, &["question=problem", "answer=solution"]), want);
-        let csv = "id,question,answer\r\n1,1 + 1?,\"2, \"\"two\"\"\"\r\n2,\"a\nb\",c\r\n";
+        let csv = "id,question,answer\r\n1,1 + 1?,\"2, \"\"two\"\"\"\r\n\"6\"\" x\",\"a\nb\",c";
         assert_eq!(pairs("a.csv", csv, &[]), want);
         assert_eq!(pairs("a.TSV", "question\tanswer\n1 + 1?\t\"2, \"\"two\"\"\"\n\"a\nb\"\tc\n", &[]), want);
     }
@@ -304,8 +445,13 @@ mod tests {
         assert_eq!((roles(&all[0].1).as_str(), all[0].1.answer.as_str()), ("system", "Hello"));
         assert_eq!((roles(&all[1].1).as_str(), all[1].1.question.as_str()), ("system user assistant", "And now?"));
         for (bad, says) in [
-            (message("assistant", "\"Hello\""), "follows no user"),
-            (message("user", "\"Hi\""), "no turn of the assistant"),
+            (message("assistant", "\"Hello\""), "is the first"),
+            (message("user", "\"Hi\""), "there are [\"user\"]"),
+            (
+                [("user", "\"f\""), ("tool", "\"7\""), ("assistant", "\"7\"")].map(|(r, c)| message(r, c)).join(","),
+                "turn 3",
+            ),
+            ([("user", "\" \""), ("assistant", "\"7\"")].map(|(r, c)| message(r, c)).join(","), "turn 1"),
             (message("user", "7"), "is no text"),
             ("{\"content\":\"x\"}".into(), "no \"role\""),
         ] {
@@ -340,10 +486,22 @@ mod tests {
         for (name, text, line, says) in [
             ("a.jsonl", "{\"question\":\"q\",\"answer\":\"a\"}\nnot json", 2, "expected"),
             ("a.jsonl", "{\"question\":\"q\",\"answer\":\" \"}", 1, "empty"),
-            ("a.jsonl", "{\"question\":[],\"answer\":\"a\"}", 1, "no text"),
+            ("a.jsonl", "{\"question\":[],\"answer\":\"a\"}", 1, "is a list, and no text"),
+            ("a.jsonl", "{\"question\":\" \",\"answer\":\"a\"}", 1, "\"text\" alone"),
+            ("a.jsonl", "{\"question\":\"q\",\"answer\":\"a\"}\n{\"question\":\"q\"", 2, "(column 15); a line is"),
+            ("a.jsonl", "{\"question\":\"q\",\"answer\":\"a\",\"answer\":\"b\"}", 1, "\"answer\" is there twice"),
+            ("a.jsonl", "[\"q\",\"a\"]", 1, "expected an object"),
             ("a.json", "{\"question\":\"q\"}", 1, "one list of objects"),
-            ("a.csv", "question,answer\nq,a\nq\n", 3, "fields"),
+            (
+                "a.json",
+                "[\n{\"x\":\"\\\"{\",\"question\":\"q\",\"answer\":\"a\"},\n\n {\"x\":[{}],\n\"question\":\"q\"}]",
+                4,
+                "neither",
+            ),
+            ("a.csv", "question,answer\nq,a\nq\n", 3, "1 fields, but the first line has 2"),
             ("a.csv", "question,answer\nq,\n", 2, "neither"),
+            ("a.csv", "question,answer,question\nq,a,q\n", 1, "is there twice"),
+            ("a.csv", "question,answer\nq,a\n\"q\"\"\",\"a\nq,a\n", 3, "not closed"),
         ] {
             let error = read_as(name, text, &[]).unwrap_err();
             assert!(matches!(&error, Error::Line { line: at, .. } if *at == line), "{name}: {error}");

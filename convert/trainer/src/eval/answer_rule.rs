@@ -36,7 +36,8 @@ pub enum AnswerRule {
     #[default]
     Number,
     /// What is in the last `\boxed{..}`; or else what stands behind the last `####`; or else the
-    /// last number. Compared as [`Expression`]s.
+    /// formula between `$` or `\(` that the last number is in; or else the last number. Compared as
+    /// [`Expression`]s.
     Math,
     /// All of the text, but for white space.
     Text,
@@ -69,6 +70,7 @@ impl AnswerRule {
             Self::Math => {
                 let marked = || text.rsplit_once("####").and_then(|(_, after)| after.trim().lines().next());
                 let written = boxed(text).or_else(marked).filter(|answer| !answer.trim().is_empty());
+                let written = written.or_else(|| last_formula(text));
                 let number = || final_answer::extract(text).map(Expression::from);
                 written.map(Expression::new).or_else(number).map(FinalAnswer::Expression)
             }
@@ -126,46 +128,88 @@ fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// The last formula with a command or a power, where no number follows it: to take the last number
+/// out of `$2\sqrt{3}$` would make another answer of it.
+fn last_formula(text: &str) -> Option<&str> {
+    let between = |(open, close): (&str, &str)| {
+        let (before, behind) = text.rsplit_once(close)?;
+        let (_, formula) = before.rsplit_once(open)?;
+        let is_formula = formula.contains(['\\', '^']) && !behind.contains(|c: char| c.is_ascii_digit());
+        is_formula.then_some(formula)
+    };
+    [("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")].into_iter().find_map(between)
+}
+
+/// What stands before the letter of a choice, in lower case.
+const CHOICE_MARKS: [&str; 10] = [
+    "answer is",
+    "answer:",
+    "answer -",
+    "answer=",
+    "answer =",
+    "<answer>",
+    "####",
+    "option is",
+    "choice is",
+    "answer must be",
+];
+
 /// The last letter that is given as a choice.
 fn choice(text: &str) -> Option<char> {
-    let is_choice = |c: &char| ('A'..='J').contains(c);
-    // The letter, with nothing of a word behind it; `A` and `I` are words themselves.
-    let letter = |text: &str| {
-        let mut text = text;
-        loop {
-            let set = ["\\textbf", "\\mathrm", "\\mathbf", "\\text", "\\,"]
-                .iter()
-                .find_map(|command| text.strip_prefix(command));
-            let rest = set.unwrap_or(text).trim_start_matches([' ', '\n', '(', '*', ':', '{', '$']);
-            if rest.len() == text.len() {
-                break;
-            }
-            text = rest;
-        }
-        let mut chars = text.chars();
-        let found = chars.next().filter(is_choice)?;
-        let ends = match chars.next() {
-            None => true,
-            Some(' ') => !matches!(found, 'A' | 'I'),
-            Some(next) => !next.is_alphanumeric() && next != '\'',
-        };
-        ends.then_some(found)
-    };
     if let Some(inside) = boxed(text) {
-        return letter(inside);
+        return choice_letter(inside);
     }
     let lower = text.to_ascii_lowercase();
-    let marked =
-        ["answer is", "answer:", "####"].iter().flat_map(|mark| lower.match_indices(mark).map(|(at, m)| at + m.len()));
-    let marked = marked.filter_map(|at| Some((at, letter(&text[at..])?))).max();
-    let bracketed = || {
-        text.match_indices('(')
-            .rev()
-            .find_map(|(at, _)| letter(&text[at..]).filter(|_| text[at + 1..].chars().nth(1) == Some(')')))
+    let marked = CHOICE_MARKS.iter().flat_map(|mark| lower.match_indices(mark).map(|(at, m)| at + m.len()));
+    let marked = marked.filter_map(|at| Some((at, choice_letter(&text[at..])?))).max();
+    marked.map(|(_, letter)| letter).or_else(|| bracketed_choice(text)).or_else(|| leading_choice(text))
+}
+
+/// The letter that a text begins with, behind what only sets it, with nothing of a word behind it;
+/// `A` and `I` are words themselves.
+fn choice_letter(text: &str) -> Option<char> {
+    let mut text = text;
+    loop {
+        let set = ["\\textbf", "\\mathrm", "\\mathbf", "\\text", "\\,", "option", "Option", "choice", "Choice"]
+            .iter()
+            .find_map(|command| text.strip_prefix(command));
+        let is_set = |c: char| c.is_whitespace() || matches!(c, '(' | '[' | '*' | ':' | '{' | '$' | '"' | '\'' | '`');
+        let rest = set.unwrap_or(text).trim_start_matches(is_set);
+        if rest.len() == text.len() {
+            break;
+        }
+        text = rest;
+    }
+    let mut chars = text.chars();
+    let found = chars.next().filter(|c| ('A'..='J').contains(c))?;
+    let ends = match chars.next() {
+        None => true,
+        Some(' ') => !matches!(found, 'A' | 'I'),
+        // I'm
+        Some('\'') => !chars.as_str().starts_with(char::is_alphabetic),
+        Some(next) => !next.is_alphanumeric(),
     };
-    let alone =
-        || Some(text.trim_matches([' ', '\n', '*', '.', '(', ')'])).filter(|text| text.len() == 1).and_then(letter);
-    marked.map(|(_, letter)| letter).or_else(bracketed).or_else(alone)
+    ends.then_some(found)
+}
+
+/// The last letter in brackets: `(B)`, `[B]`.
+fn bracketed_choice(text: &str) -> Option<char> {
+    text.rmatch_indices(['(', '['])
+        .filter(|(at, open)| text[at + 1..].chars().nth(1) == Some(if *open == "(" { ')' } else { ']' }))
+        .find_map(|(at, _)| choice_letter(&text[at..]))
+}
+
+/// A letter alone, or the one that begins the only line that begins like a choice: `B) Paris`.
+fn leading_choice(text: &str) -> Option<char> {
+    let begins = |line: &str| {
+        let rest = line.trim_start().trim_start_matches(['*', '"', '`', '\'']);
+        let rest = rest.strip_prefix("option ").or_else(|| rest.strip_prefix("Option ")).unwrap_or(rest);
+        let behind = rest.get(1..)?.trim_start_matches(['*', '"', '`', '\'']).trim_end();
+        choice_letter(rest).filter(|_| behind.is_empty() || behind.starts_with([')', '.', ':']))
+    };
+    let mut letters = text.lines().filter_map(begins);
+    let first = begins(text.trim_start().lines().next()?)?;
+    (letters.next() == Some(first) && letters.next().is_none()).then_some(first)
 }
 
 impl fmt::Display for AnswerRule {
@@ -229,6 +273,20 @@ mod tests {
         ] {
             assert_eq!(math.extract(text).as_ref() == Some(&gold), is_right, "{text}");
         }
+        for (text, is_right) in [
+            ("It is $2\\sqrt{3}$.", true),
+            ("So \\(x = \\sqrt{12}\\) units.", true),
+            ("\\[ 2\\sqrt{3} \\]", true),
+            ("$$\\sqrt{12}$$", true),
+            ("It is $2^3$.", false),
+        ] {
+            assert_eq!(math.extract(text).as_ref() == Some(&gold), is_right, "{text}");
+        }
+        let three = math.expected("3").unwrap();
+        for text in ["It is $2\\sqrt{3}$.", "\\(\\sqrt{3}\\)", "$x^3$"] {
+            assert!(math.extract(text).as_ref() != Some(&three), "{text}");
+        }
+        assert!(math.extract("$x^2 = 9$, so x = 3").as_ref() == Some(&three));
         let half = math.expected("\\boxed{0.5}").unwrap();
         assert!(math.extract("It is 1/2").as_ref() == Some(&half) && math.extract("none").is_none());
         assert_eq!(rule("number").extract("#### 1,000"), rule("number").expected("1000"));
@@ -249,6 +307,18 @@ mod tests {
             ("**D**", Some("D")),
             ("Answer:\nB", Some("B")),
             ("The answer is B because", Some("B")),
+            ("The correct option is B.", Some("B")),
+            ("The answer is option (B).", Some("B")),
+            ("So the answer must be \"B\".", Some("B")),
+            ("<answer>C</answer>", Some("C")),
+            ("Answer = 'C'", Some("C")),
+            ("I choose [C]", Some("C")),
+            ("`B`", Some("B")),
+            ("Option B", Some("B")),
+            ("B) Paris", Some("B")),
+            ("A. Paris\nB. London", None),
+            ("Option A is wrong", None),
+            ("The answer is I'm not sure", None),
             ("The answer is A dog", None),
             ("The answer is I think 5", None),
             ("A dog", None),

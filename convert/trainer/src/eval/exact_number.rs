@@ -1,49 +1,103 @@
-//! Exact numbers: sums of rational multiples of `sqrt(n) pi^k`, with n without square factors. This
-//! is a normal form, so two numbers are equal when their terms are.
+//! Exact numbers: sums of rational multiples of `p^a q^b .. pi^k i^m`, with primes p, q, .. and
+//! exponents a, b, .. between 0 and 1. This is a normal form (roots of different such products are
+//! linearly independent, Besicovitch 1940), so two numbers are equal when their terms are.
 //!
 //! All arithmetic is bounded: what grows beyond the limits here is refused.
 
 use std::collections::BTreeMap;
 
 use num_bigint::BigInt;
-use num_rational::BigRational;
+use num_rational::{BigRational, Ratio};
 
-/// A sum of rational multiples of `sqrt(n) pi^k`, by n and k; no multiple is 0.
+/// What a rational number is a multiple of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Factor {
+    /// Exponents of primes, each above 0 and below 1.
+    roots: BTreeMap<u64, Ratio<u32>>,
+    /// The exponent of pi.
+    pi: i32,
+    /// Whether it has the imaginary unit.
+    is_imaginary: bool,
+}
+
+/// A sum of rational multiples of factors; no multiple is 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Number(BTreeMap<(BigInt, i32), BigRational>);
+pub struct Number(BTreeMap<Factor, BigRational>);
 
-/// Largest exponent, and bits of the largest number: what is larger is refused.
-const MAX_EXPONENT: u32 = 64;
+/// Bits of the largest number: what is larger is refused.
 pub(super) const MAX_BITS: u64 = 1024;
+
+/// Largest exponent of a sum, and the largest index of a root. Powers of one term end by their
+/// bits.
+const MAX_EXPONENT: u32 = 64;
 
 /// Pairs of terms that one multiplication has at most.
 const MAX_PAIRS: usize = 256;
 
-/// The largest number whose square factors are looked for by division.
+/// The largest number whose prime factors are looked for by division.
 const MAX_RADICAND: u64 = 1 << 24;
 
+impl Factor {
+    /// The product: a rational number, and the factor that is left. None where it is too large.
+    fn times(&self, other: &Self) -> Option<(BigRational, Self)> {
+        let mut product = Self { pi: self.pi.checked_add(other.pi)?, ..self.clone() };
+        let mut rational = one();
+        for (&prime, exponent) in &other.roots {
+            let sum = product.roots.remove(&prime).unwrap_or_default() + exponent;
+            let whole = sum.to_integer();
+            rational *= BigRational::from_integer(BigInt::from(prime).pow(whole));
+            let rest = sum - whole;
+            if rest > Ratio::default() {
+                product.roots.insert(prime, rest);
+            }
+        }
+        if self.is_imaginary && other.is_imaginary {
+            rational = -rational;
+        }
+        product.is_imaginary = self.is_imaginary != other.is_imaginary;
+        product.roots.values().all(|exponent| *exponent.denom() <= MAX_EXPONENT).then_some((rational, product))
+    }
+
+    /// `1 / self`: a rational number, and the factor that is left.
+    fn inverse(&self) -> Option<(BigRational, Self)> {
+        let mut rational = if self.is_imaginary { -one() } else { one() };
+        let mut inverse = Self { pi: self.pi.checked_neg()?, ..self.clone() };
+        for (&prime, exponent) in &mut inverse.roots {
+            // p^-a = p^(1 - a) / p
+            rational /= BigRational::from_integer(prime.into());
+            *exponent = Ratio::from_integer(1) - *exponent;
+        }
+        Some((rational, inverse))
+    }
+}
+
 impl Number {
-    fn term(value: BigRational, radicand: BigInt, pi: i32) -> Self {
+    fn term(value: BigRational, factor: Factor) -> Self {
         let mut terms = BTreeMap::new();
         if value != zero() {
-            terms.insert((radicand, pi), value);
+            terms.insert(factor, value);
         }
         Self(terms)
     }
 
     pub(super) fn rational(value: BigRational) -> Self {
-        Self::term(value, BigInt::from(1), 0)
+        Self::term(value, Factor::default())
     }
 
     pub(super) fn pi() -> Self {
-        Self::term(one(), BigInt::from(1), 1)
+        Self::term(one(), Factor { pi: 1, ..Factor::default() })
+    }
+
+    /// The imaginary unit.
+    pub(super) fn i() -> Self {
+        Self::term(one(), Factor { is_imaginary: true, ..Factor::default() })
     }
 
     /// The number, if it is rational.
     pub fn as_rational(&self) -> Option<BigRational> {
         match self.0.len() {
             0 => Some(zero()),
-            1 => self.0.get(&(BigInt::from(1), 0)).cloned(),
+            1 => self.0.get(&Factor::default()).cloned(),
             _ => None,
         }
     }
@@ -67,27 +121,25 @@ impl Number {
             return None;
         }
         let mut product = Self::default();
-        for ((n, k), a) in &self.0 {
-            for ((m, l), b) in &other.0 {
-                let (square, radicand) = without_squares(n * m)?;
-                let value = a * b * BigRational::from_integer(square);
-                product = product.add(&Self::term(value, radicand, k.checked_add(*l)?));
+        for (first, a) in &self.0 {
+            for (second, b) in &other.0 {
+                let (rational, factor) = first.times(second)?;
+                product = product.add(&Self::term(a * b * rational, factor));
             }
         }
         product.is_small().then_some(product)
     }
 
-    /// `1 / self`: of one term, or of two of which one is rational and neither has pi.
+    /// `1 / self`: of one term, or of two whose product with their conjugate, `(a + b) (a - b)`, is
+    /// rational.
     pub(super) fn inverse(&self) -> Option<Self> {
         let mut terms = self.0.iter();
         match (terms.next(), terms.next(), terms.next()) {
-            (Some(((n, k), value)), None, None) => {
-                // 1 / (a sqrt(n) pi^k) = sqrt(n) / (a n) pi^-k
-                let value = one() / (value * BigRational::from_integer(n.clone()));
-                Some(Self::term(value, n.clone(), k.checked_neg()?))
+            (Some((factor, value)), None, None) => {
+                let (rational, factor) = factor.inverse()?;
+                Some(Self::term(rational / value, factor))
             }
             (Some(_), Some(_), None) => {
-                // (a + b) (a - b) is rational.
                 let mut conjugate = self.clone();
                 let last = conjugate.0.values_mut().next_back()?;
                 *last = -last.clone();
@@ -99,42 +151,88 @@ impl Number {
     }
 
     pub(super) fn power(&self, exponent: &BigRational) -> Option<Self> {
-        let half = BigRational::new(1.into(), 2.into());
-        if exponent.denom() == &BigInt::from(2) {
-            return self.power(&(exponent - &half))?.times(&self.root(2)?);
+        if !exponent.is_integer() {
+            // x^(p/q) is the q-th root of x, p times.
+            let root = self.root(u32::try_from(exponent.denom()).ok()?)?;
+            return root.power(&BigRational::from_integer(exponent.numer().clone()));
         }
-        let exponent = i32::try_from(exponent.is_integer().then(|| exponent.to_integer())?).ok()?;
-        if exponent.unsigned_abs() > MAX_EXPONENT {
+        let exponent = i32::try_from(exponent.to_integer()).ok()?;
+        let most = if self.0.len() > 1 { MAX_EXPONENT } else { MAX_BITS as u32 };
+        if exponent.unsigned_abs() > most {
             return None;
         }
-        let base = if exponent < 0 { self.inverse()? } else { self.clone() };
-        (0..exponent.abs()).try_fold(Self::rational(one()), |power, _| power.times(&base))
+        let mut base = if exponent < 0 { self.inverse()? } else { self.clone() };
+        let (mut power, mut rest) = (Self::rational(one()), exponent.unsigned_abs());
+        while rest > 0 {
+            if rest % 2 == 1 {
+                power = power.times(&base)?;
+            }
+            rest /= 2;
+            if rest > 0 {
+                base = base.times(&base)?;
+            }
+        }
+        Some(power)
     }
 
-    /// The square root of a rational number that is not negative; another root where it is exact.
+    /// The root of a rational number or of a rational multiple of roots: a real one, as `\sqrt`
+    /// means it.
     pub(super) fn root(&self, index: u32) -> Option<Self> {
-        let value = self.as_rational()?;
-        if index != 2 {
-            let exact = |n: &BigInt| {
-                let root = n.nth_root(index);
-                (root.pow(index) == *n).then_some(root)
-            };
-            if index == 0 || (value < zero() && index.is_multiple_of(2)) {
-                return None;
-            }
-            return Some(Self::rational(BigRational::new(exact(value.numer())?, exact(value.denom())?)));
-        }
-        if value < zero() {
+        if !(1..=MAX_EXPONENT).contains(&index) || self.0.len() > 1 {
             return None;
         }
-        // sqrt(p / q) = sqrt(p q) / q
-        let (square, radicand) = without_squares(value.numer() * value.denom())?;
-        Some(Self::term(BigRational::new(square, value.denom().clone()), radicand, 0))
+        let Some((factor, value)) = self.0.iter().next() else { return Some(Self::default()) };
+        let is_negative = *value < zero();
+        if factor.pi != 0 || factor.is_imaginary || (is_negative && index.is_multiple_of(2)) {
+            return None;
+        }
+        let mut root = Self::rational(if is_negative { -one() } else { one() });
+        // The root of p / q is that of p q^(n - 1), over q.
+        let under = value.denom();
+        let whole = value.numer().magnitude() * under.magnitude().pow(index - 1);
+        root = root.times(&root_of_whole(&whole.into(), index)?)?;
+        root = root.times(&Self::rational(BigRational::new(1.into(), under.clone())))?;
+        for (&prime, exponent) in &factor.roots {
+            root = root.times(&root_of_prime(prime, exponent / Ratio::from_integer(index)))?;
+        }
+        Some(root)
     }
 
     pub(super) fn is_small(&self) -> bool {
         self.0.len() <= 64 && self.0.values().all(|value| value.numer().bits().max(value.denom().bits()) <= MAX_BITS)
     }
+}
+
+fn root_of_prime(prime: u64, exponent: Ratio<u32>) -> Number {
+    Number::term(one(), Factor { roots: BTreeMap::from([(prime, exponent)]), ..Factor::default() })
+}
+
+/// The root of a number that is above 0. None where it is too large to tell its prime factors.
+fn root_of_whole(n: &BigInt, index: u32) -> Option<Number> {
+    let exact = n.nth_root(index);
+    if exact.pow(index) == *n {
+        return Some(Number::rational(BigRational::from_integer(exact)));
+    }
+    let mut rest = u64::try_from(n).ok().filter(|n| *n <= MAX_RADICAND)?;
+    let (mut root, mut prime) = (Number::rational(one()), 2_u64);
+    while rest > 1 {
+        if prime * prime > rest {
+            prime = rest;
+        }
+        let mut count = 0;
+        while rest.is_multiple_of(prime) {
+            (rest, count) = (rest / prime, count + 1);
+        }
+        if count > 0 {
+            let whole = BigRational::from_integer(BigInt::from(prime).pow(count / index));
+            root = root.times(&Number::rational(whole))?;
+        }
+        if !count.is_multiple_of(index) {
+            root = root.times(&root_of_prime(prime, Ratio::new(count % index, index)))?;
+        }
+        prime += 1;
+    }
+    Some(root)
 }
 
 pub(super) fn zero() -> BigRational {
@@ -143,32 +241,6 @@ pub(super) fn zero() -> BigRational {
 
 pub(super) fn one() -> BigRational {
     BigRational::from_integer(1.into())
-}
-
-/// `n = s^2 r` with r without square factors: s and r; 0 is 0^2 · 1. None where n is too large to
-/// tell.
-fn without_squares(n: BigInt) -> Option<(BigInt, BigInt)> {
-    if n == BigInt::from(0) {
-        return Some((0.into(), 1.into()));
-    }
-    let root = n.sqrt();
-    if &root * &root == n {
-        return Some((root, 1.into()));
-    }
-    let mut rest = u64::try_from(n).ok().filter(|n| *n <= MAX_RADICAND)?;
-    let (mut square, mut radicand, mut factor) = (1_u64, 1_u64, 2_u64);
-    while factor * factor <= rest {
-        while rest.is_multiple_of(factor * factor) {
-            rest /= factor * factor;
-            square *= factor;
-        }
-        if rest.is_multiple_of(factor) {
-            rest /= factor;
-            radicand *= factor;
-        }
-        factor += 1;
-    }
-    Some((square.into(), (radicand * rest).into()))
 }
 
 #[cfg(test)]
@@ -189,6 +261,14 @@ mod tests {
         assert_eq!(sum.times(&sum.inverse().unwrap()), Some(whole(1)));
         assert_eq!(Number::pi().inverse().unwrap().times(&Number::pi()), Some(whole(1)));
         assert_eq!(whole(8).root(3), Some(whole(2)));
+        assert_eq!(whole(16).root(3), whole(2).root(3).unwrap().times(&whole(2)));
+        assert_eq!(whole(4).root(4), Some(root(2)));
+        assert_eq!(root(2).root(3), whole(2).root(6));
+        let sixth = whole(2).root(6).unwrap();
+        assert_eq!(sixth.times(&sixth.inverse().unwrap()), Some(whole(1)));
+        assert_eq!(Number::i().times(&Number::i()), Some(whole(-1)));
+        let complex = whole(3).add(&Number::i().times(&whole(4)).unwrap());
+        assert_eq!(complex.times(&complex.inverse().unwrap()), Some(whole(1)));
         assert_eq!(
             (root(2).as_rational(), whole(-3).as_rational()),
             (None, Some(BigRational::from_integer((-3).into())))
@@ -198,9 +278,10 @@ mod tests {
     #[test]
     fn what_is_no_such_number_or_too_large_is_refused() {
         let power = |base: i64, exponent: i64| whole(base).power(&BigRational::from_integer(exponent.into()));
-        assert!(whole(0).inverse().is_none() && whole(-1).root(2).is_none() && whole(9).root(3).is_none());
+        assert!(whole(0).inverse().is_none() && whole(-1).root(2).is_none() && Number::i().root(3).is_none());
         assert!(whole(1).root(0).is_none() && power(0, -1).is_none());
-        assert!(power(2, 65).is_none() && power(2, i64::from(i32::MIN)).is_none() && power(1 << 40, 64).is_none());
+        assert!(power(2, 1025).is_none() && power(2, i64::from(i32::MIN)).is_none() && power(1 << 40, 64).is_none());
+        assert!(whole(2).root(65).is_none() && Number::pi().root(2).is_none());
         assert_eq!(power(2, -2), Some(Number::rational(BigRational::new(1.into(), 4.into()))));
         // A root whose square factors are not looked for.
         assert!(whole((1 << 24) + 1).root(2).is_none());

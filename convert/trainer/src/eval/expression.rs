@@ -2,14 +2,16 @@
 //! are `2\sqrt{3}` and `\sqrt{12}`.
 //!
 //! A value is a [`Number`] in its normal form, or infinite: two answers are equal when their values
-//! are. Tuples, intervals, their unions, and sets are made of values. What is none of these (an
-//! expression with variables, a word) is a text, and equal to the same text alone, but for white
+//! are. Tuples, intervals, their unions, sets and matrices are made of values. What is none of these
+//! (an expression with variables, a word) is a text, and equal to the same text alone, but for white
 //! space and the commands that only set it.
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
 
-use crate::eval::answer_text::plain;
+use crate::eval::answer_text::{
+    ROW, canonical, closing_brace, is_name, joined, plain, sides, values_of_one_name, without_names, without_units,
+};
 use crate::eval::exact_number::{MAX_BITS, Number, one, zero};
 
 /// A final answer in its normal form.
@@ -24,8 +26,8 @@ pub enum Expression {
     },
     /// Several: a tuple or an interval, with its brackets; a set or a union is sorted.
     Group {
-        /// The opening bracket, `(`, `[` or `{`; a list without brackets is a set, and a union has
-        /// U+222A.
+        /// The opening bracket, `(`, `[` or `{`; a list without brackets is a set, a union has
+        /// U+222A, a matrix and each of its rows U+229E.
         open: char,
         /// The closing one.
         close: char,
@@ -39,26 +41,29 @@ pub enum Expression {
 /// Bytes of the longest answer that is read as an expression: what is longer is a text.
 const MAX_BYTES: usize = 1024;
 
+/// How the empty set is written.
+const EMPTY_SET: &str = "\u{2205}";
+
+/// What stands for the brackets of a matrix and of its rows.
+const MATRIX: char = '\u{229e}';
+
 /// What stands for the brackets of a union.
 const UNION: char = '\u{222a}';
+
+/// Signs `\pm` of one expression: what has more is a text.
+const MAX_SIGNS: usize = 4;
 
 /// Parts of one expression: what has more is a text.
 const MAX_PARTS: usize = 256;
 
 /// The inside of the last `\boxed{..}` of a text, whose braces are balanced.
 pub fn boxed(text: &str) -> Option<&str> {
-    let mut starts: Vec<usize> = ["\\boxed{", "\\fbox{"]
-        .iter()
-        .flat_map(|name| text.match_indices(name).map(|(at, _)| at + name.len()))
-        .collect();
+    let mut starts: Vec<usize> =
+        ["\\boxed", "\\fbox"].iter().flat_map(|name| text.match_indices(name).map(|(at, _)| at + name.len())).collect();
     starts.sort_unstable();
     starts.into_iter().rev().find_map(|start| {
-        let mut depth = 1;
-        let end = text[start..].char_indices().find(|&(_, c)| {
-            depth += i32::from(c == '{') - i32::from(c == '}');
-            depth == 0
-        });
-        end.map(|(end, _)| &text[start..start + end])
+        let inside = text[start..].trim_start().strip_prefix('{')?;
+        closing_brace(inside).map(|end| &inside[..end])
     })
 }
 
@@ -75,8 +80,7 @@ impl Expression {
             return Self::Text(answer.split_whitespace().collect());
         }
         let text = plain(answer);
-        let value = right_side(&text);
-        parse(value, 0).unwrap_or_else(|| Self::Text(value.split_whitespace().collect()))
+        read(&text).unwrap_or_else(|| Self::Text(canonical(without_names(&text))))
     }
 
     /// Whether it is a text, which only the same text is equal to.
@@ -85,28 +89,47 @@ impl Expression {
     }
 }
 
-/// What an equation says: `x = 5` and `f(x) = 5` say 5.
-fn right_side(text: &str) -> &str {
-    let Some((left, right)) = text.split_once('=') else { return text };
-    let is_name =
-        left.chars().all(|c| c.is_alphanumeric() || matches!(c, ' ' | '(' | ')' | '_' | '\\' | '{' | '}' | '\''));
-    let has_name = left.contains(|c: char| c.is_alphabetic());
-    if is_name && has_name && !right.contains(['=', '<', '>']) { right } else { text }
+/// What an answer says: the values that a name is given, or what all sides of an equation are that
+/// are no names. `x = 5` and `2 + 3 = 5` say 5.
+fn read(text: &str) -> Option<Expression> {
+    let items = joined(text).unwrap_or_else(|| split(text));
+    if let Some(values) = values_of_one_name(&items) {
+        return group('{', '}', &values, 0);
+    }
+    let mut value = None;
+    for side in sides(text) {
+        match parse(side, 0) {
+            Some(read) if value.as_ref().is_none_or(|value| *value == read) => value = Some(read),
+            None if side.is_empty() || is_name(side) => {}
+            _ => return None,
+        }
+    }
+    value
 }
 
-/// A list, a group or a number; none of another text.
+/// A list, a group or a number, perhaps with a unit; none of another text.
 fn parse(text: &str, depth: usize) -> Option<Expression> {
     if depth > MAX_DEPTH {
         return None;
     }
-    let text = text.trim();
+    let text = without_units(text);
+    if let Some(items) = joined(text) {
+        return group('{', '}', &items, depth);
+    }
     let is_number = depth == 0 && is_with_thousands(text, ',');
     let items = if is_number { vec![text] } else { split(text) };
     if items.len() > 1 {
         return group('{', '}', &items, depth);
     }
-    if depth == 0 && is_with_thousands(text, ' ') {
+    if is_with_thousands(text, ' ') {
         return parse(&text.replace(' ', ""), depth + 1);
+    }
+    if text == EMPTY_SET {
+        return Some(Expression::Group { open: '{', close: '}', items: Vec::new() });
+    }
+    if let Some(rows) = matrix(text) {
+        let rows = rows.iter().map(|row| group(MATRIX, MATRIX, &row.split('&').collect::<Vec<_>>(), depth));
+        return Some(Expression::Group { open: MATRIX, close: MATRIX, items: rows.collect::<Option<_>>()? });
     }
     if text.contains(UNION) {
         return group(UNION, UNION, &text.split(UNION).collect::<Vec<_>>(), depth);
@@ -114,22 +137,28 @@ fn parse(text: &str, depth: usize) -> Option<Expression> {
     if text.strip_prefix(['-', '+']).unwrap_or(text).trim() == "\\infty" {
         return Some(Expression::Infinity { is_negative: text.starts_with('-') });
     }
-    let brackets = [("(", ')'), ("[", ')'), ("(", ']'), ("[", ']'), ("\\{", '}')];
+    let brackets = [("(", ')'), ("[", ')'), ("(", ']'), ("[", ']'), ("\\{", '}'), ("{", '}')];
     for (open, close) in brackets {
         let Some(inside) = text.strip_prefix(open) else { continue };
         let Some(inside) = inside.strip_suffix(close).map(|inside| inside.trim_end_matches('\\')) else { continue };
+        if open == "\\{" && inside.trim().is_empty() {
+            return parse(EMPTY_SET, depth + 1);
+        }
         let items = split(inside);
-        let is_set = open == "\\{";
-        if items.len() > 1 || is_set {
-            return group(if is_set { '{' } else { open.chars().next()? }, close, &items, depth);
+        if items.len() > 1 || open == "\\{" {
+            return group(if close == '}' { '{' } else { open.chars().next()? }, close, &items, depth);
         }
     }
     if let Some((before, after)) = text.split_once("\\pm") {
+        // Each sign doubles the values.
+        if after.matches("\\pm").count() >= MAX_SIGNS {
+            return None;
+        }
         let both = ['+', '-'].map(|sign| format!("{before}{sign}{after}"));
         return group('{', '}', &both.each_ref().map(String::as_str), depth);
     }
     let mut parser = Parser { rest: text, depth: 0, parts: 0 };
-    let number = parser.sum()?;
+    let number = parser.quotient()?;
     parser.rest.trim().is_empty().then_some(Expression::Number(number))
 }
 
@@ -148,6 +177,14 @@ fn group(open: char, close: char, items: &[&str], depth: usize) -> Option<Expres
         items.dedup();
     }
     Some(Expression::Group { open, close, items })
+}
+
+/// The rows of a matrix. One of bars is a number, its determinant, and none here.
+fn matrix(text: &str) -> Option<Vec<&str>> {
+    let (name, inside) = text.strip_prefix("\\begin{")?.split_once('}')?;
+    let inside = inside.strip_suffix('}')?.strip_suffix(name)?.strip_suffix("\\end{")?;
+    let is_matrix = ["matrix", "pmatrix", "bmatrix", "smallmatrix"].contains(&name);
+    is_matrix.then(|| inside.trim_matches(|c: char| c == ROW || c.is_whitespace()).split(ROW).collect())
 }
 
 /// The parts between commas that no bracket holds together.
@@ -206,6 +243,20 @@ impl<'t> Parser<'t> {
         rest.is_some()
     }
 
+    /// A sum; `\over` divides all that is before it by all that follows.
+    fn quotient(&mut self) -> Option<Number> {
+        let over = self.sum()?;
+        if self.take_command("\\over") { over.times(&self.sum()?.inverse()?) } else { Some(over) }
+    }
+
+    /// A command, whose name ends there.
+    fn take_command(&mut self, name: &str) -> bool {
+        self.skip();
+        let rest = self.rest.strip_prefix(name).filter(|rest| !rest.starts_with(char::is_alphabetic));
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
     fn sum(&mut self) -> Option<Number> {
         let mut sum = self.signed()?;
         loop {
@@ -251,14 +302,22 @@ impl<'t> Parser<'t> {
 
     fn begins_factor(&mut self) -> bool {
         self.skip();
-        ["\\sqrt", "\\pi", "\\frac", "(", "{"].iter().any(|begin| self.rest.starts_with(begin))
+        ["\\sqrt", "\\pi", "\\frac", "(", "{"].iter().any(|begin| self.rest.starts_with(begin)) || self.begins_unit()
+    }
+
+    /// The imaginary unit is next.
+    fn begins_unit(&self) -> bool {
+        self.rest.strip_prefix('i').is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
     }
 
     fn power(&mut self) -> Option<Number> {
         let base = self.base()?;
         if self.take("^") {
-            let exponent = self.argument()?.as_rational()?;
-            return base.power(&exponent);
+            // Many write 10^23 without braces.
+            self.skip();
+            let digits = self.rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(self.rest.len());
+            let exponent = if digits > 1 { self.number()? } else { self.argument()? };
+            return base.power(&exponent.as_rational()?);
         }
         Some(base)
     }
@@ -285,12 +344,15 @@ impl<'t> Parser<'t> {
             let index = if self.take("[") { self.until(']')?.trim().parse().ok()? } else { 2 };
             return self.argument()?.root(index);
         }
-        if self.take("\\pi") {
+        if self.take_command("\\pi") {
             return Some(Number::pi());
+        }
+        if self.begins_unit() && self.take("i") {
+            return Some(Number::i());
         }
         for (open, close) in [("(", ")"), ("{", "}")] {
             if self.take(open) {
-                let inside = self.sum()?;
+                let inside = self.quotient()?;
                 return self.take(close).then_some(inside);
             }
         }
@@ -300,7 +362,7 @@ impl<'t> Parser<'t> {
     /// What a command takes: a group in braces, a digit, or another command.
     fn argument(&mut self) -> Option<Number> {
         if self.take("{") {
-            let inside = self.sum()?;
+            let inside = self.quotient()?;
             return self.take("}").then_some(inside);
         }
         self.skip();
@@ -334,12 +396,20 @@ impl<'t> Parser<'t> {
         let (digits, rest) = self.rest.split_at(length);
         let digits = digits.replace(',', "");
         let (whole, decimals) = digits.split_once('.').unwrap_or((&digits, ""));
-        if decimals.contains('.') || digits == "." || digits.len() > MAX_BITS as usize / 4 {
+        let is_point = digits == "." && !rest.starts_with("\\overline");
+        if decimals.contains('.') || is_point || digits.len() > MAX_BITS as usize / 4 {
             return None;
         }
-        let all: BigInt = format!("{whole}{decimals}").parse().ok()?;
-        let value = BigRational::new(all, BigInt::from(10).pow(u32::try_from(decimals.len()).ok()?));
+        let all: BigInt = format!("0{whole}{decimals}").parse().ok()?;
+        let scale = BigInt::from(10).pow(u32::try_from(decimals.len()).ok()?);
         self.rest = rest;
+        let mut value = BigRational::new(all, scale.clone());
+        if digits.contains('.') {
+            value += self.repeating()? / scale;
+        }
+        if let Some(power) = self.power_of_ten() {
+            return Some(Number::rational(value * power));
+        }
         self.skip();
         if decimals.is_empty() && self.rest.starts_with("\\frac") {
             // A proper fraction is added, as in 1 1/2; any other one is a factor.
@@ -357,6 +427,43 @@ impl<'t> Parser<'t> {
             return Some(Number::rational(value + fraction));
         }
         Some(Number::rational(value))
+    }
+
+    /// What `\overline{3}` adds behind a decimal point: a third; nothing where there is none.
+    fn repeating(&mut self) -> Option<BigRational> {
+        if !self.take("\\overline") {
+            return Some(zero());
+        }
+        let digits = if self.take("{") {
+            self.until('}')?
+        } else {
+            let (digit, rest) = self.rest.split_at_checked(1)?;
+            self.rest = rest;
+            digit
+        };
+        let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        if !is_number || digits.len() > MAX_BITS as usize / 4 {
+            return None;
+        }
+        let nines = BigInt::from(10).pow(u32::try_from(digits.len()).ok()?) - 1;
+        Some(BigRational::new(digits.parse().ok()?, nines))
+    }
+
+    /// What `e-3` behind a number multiplies it by.
+    fn power_of_ten(&mut self) -> Option<BigRational> {
+        let text = self.rest.strip_prefix(['e', 'E'])?;
+        let (is_negative, text) = match text.strip_prefix('-') {
+            Some(text) => (true, text),
+            None => (false, text.strip_prefix('+').unwrap_or(text)),
+        };
+        let (digits, rest) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+        let power = digits.parse().ok().filter(|power| *power <= MAX_BITS as u32 / 4)?;
+        if rest.starts_with(char::is_alphanumeric) {
+            return None;
+        }
+        self.rest = rest;
+        let power = BigRational::from_integer(BigInt::from(10).pow(power));
+        Some(if is_negative { one() / power } else { power })
     }
 }
 
@@ -410,7 +517,58 @@ mod tests {
             &["(0,100)", "(0, 100)"],
             &["[1,234)", "[1, 234)"],
             &["6.5\\frac{1}{2}", "3.25", "3\\frac{13}{12}"],
-            &["x \\ge 5", "x\\ge5"],
+            &["x \\ge 5", "x\\ge5", "x \\geq 5", "x \u{2265} 5"],
+            &[
+                "7",
+                "\\text{7}",
+                "\\mathbf{7}",
+                "**7**",
+                "7\\\\",
+                "7\\quad",
+                "\\boxed{7}",
+                "\\textcolor{red}{7}",
+                "\\approx 7",
+                "x = y = 7",
+                "3 + 4 = 7",
+                "7 = n",
+                "|AB| = 7",
+                "f(-1) = 7",
+                "\\frac{dy}{dx} = 7",
+                "\\text{Answer: }7",
+                "7e0",
+            ],
+            &["-8", "\u{2013}8", "\\text{-}8", "-8\u{b0}C", "-8\\degree", "-8 ^ \\circ"],
+            &["1/8", "\\cfrac{1}{8}", "{1 \\over 8}", "125e-3", "\\textstyle\\frac18", "2^{-3}", "\\[\\frac18\\]"],
+            &["5/2", "2\u{bd}", "2\\tfrac12", "2 1/2"],
+            &["1/3", "0.\\overline{3}", "0.\\bar3", ".\\overline{33}", "\u{2153}"],
+            &["13/6", "2.1\\overline{6}"],
+            &["6000", "6e3", "6 \u{d7} 10^3", "6\u{b7}10\u{b3}", "6 x 10^3", "6\u{a0}000", "6\\,000", "USD 6000"],
+            &["\\sqrt[3]{2}", "2^{1/3}", "\u{221b}2", "\\frac{2}{\\sqrt[3]{4}}", "\\sqrt[6]{4}", "\\sqrt[3]2"],
+            &["5\\sqrt[3]{2}", "\\sqrt[3]{250}"],
+            &["2\\sqrt5", "2sqrt(5)", "2*sqrt(5)", "2\\sqrt{5}\\text{ cm}"],
+            &["1000000000000", "10^12", "10^{12}", "1e12"],
+            &[
+                "11 m",
+                "11\\operatorname{m}",
+                "11 \\mathrm{kg}\\cdot\\mathrm{m}",
+                "11\\frac{\\text{km}}{\\text{h}}",
+                "11cm",
+            ],
+            &["3 + 4i", "4i + 3", "3+4\\mathrm{i}", "(2+i)^2"],
+            &["3, 5", "3 and 5", "3 \\text{ or } 5", "\\{3, 5\\}", "{3,5}", "x = 3, x = 5", "x=5 \\text{ or } x=3"],
+            &["(4, 6)", "(x, y) = (4, 6)", "\\bigl(4, 6\\bigr)"],
+            &["[2, 3]", "x \\in [2, 3]"],
+            &["\\emptyset", "\\varnothing", "\\{\\}", "\u{2205}"],
+            &[
+                "\\begin{pmatrix} 1 & 2 \\\\ 3 & 4 \\end{pmatrix}",
+                "\\begin{bmatrix}1&2\\\\3&\\frac{8}{2}\\\\\\end{bmatrix}",
+            ],
+            &["\\begin{pmatrix}1&2&3&4\\end{pmatrix}"],
+            &["\\text{Monday}", "monday", "\\textbf{Monday}", "Monday."],
+            &["\\textbf{(B)}", "B", "(B)"],
+            &["e^2", "e^{2}"],
+            &["1010_2", "1010_{2}"],
+            &["2 x z", "2xz", "2*x*z"],
         ];
         for row in equal {
             for other in &row[1..] {
@@ -453,6 +611,27 @@ mod tests {
             ("x^2 + 3 x", "x^2 + 3"),
             ("3 am", "3 pm"),
             ("\\sqrt{2}", "1.41421356237"),
+            ("2^{1/3}", "2^{1/2}"),
+            ("0.\\overline{3}", "0.3"),
+            ("0.\\overline{3}3", "1/3"),
+            ("x + y = 3", "3"),
+            ("x = 3, y = 3", "3"),
+            ("x = 1, y = 2", "x = 2, y = 1"),
+            ("2x = 6", "3"),
+            ("\\text{at least }5", "5"),
+            ("2xy", "2"),
+            ("5k", "5"),
+            ("3i", "3"),
+            ("3\\mathrm{i}", "3"),
+            ("1e3", "1e4"),
+            ("5!", "5"),
+            ("3:4", "34"),
+            ("6:00 \\text{ a.m.}", "6:00 \\text{ p.m.}"),
+            ("4 \\text{ hours } 30 \\text{ minutes}", "430"),
+            ("5 and 6 cm", "6 cm"),
+            ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\begin{pmatrix}1&2\\end{pmatrix}"),
+            ("\\begin{vmatrix}1&2\\\\3&4\\end{vmatrix}", "\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}"),
+            ("AB", "ab"),
         ] {
             assert_ne!(Expression::new(one), Expression::new(other), "{one} and {other}");
         }
@@ -492,12 +671,14 @@ mod tests {
             Expression::new("256")
         );
         assert!(Expression::new(&"(1+\\sqrt{2}+\\pi)".repeat(50)).is_text());
+        assert!(Expression::new(&format!("1{}", "\\pm 2".repeat(100))).is_text());
     }
 
     #[test]
     fn the_last_box_is_the_answer() {
         assert_eq!(boxed("a \\boxed{1} so \\boxed{\\frac{3}{4}} done"), Some("\\frac{3}{4}"));
         assert_eq!(boxed("\\boxed{1} and \\boxed{2"), Some("1"));
+        assert_eq!(boxed("\\boxed {\\left\\{ 1, 2 \\right.}"), Some("\\left\\{ 1, 2 \\right."));
         assert_eq!(boxed("none"), None);
     }
 }

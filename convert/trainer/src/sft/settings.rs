@@ -119,19 +119,11 @@ impl SftSettings {
         require_positive("--spread", self.spread)?;
         require_positive("--lr", self.lr)?;
         require_positive("--kl-target", self.kl_target)?;
-        self.check_hold()
-    }
-
-    fn check_hold(&self) -> Result<()> {
-        if self.hold == Hold::Token {
-            return Ok(());
-        }
-        let exact = self.objective == Objective::Prior;
-        require(exact, "--hold", "objective paper draws a latent for each token")?;
         // A uniform policy is no further from any posterior.
-        let farthest = (self.options as f64).ln();
-        let within = self.options == 1 || self.kl_target < farthest;
-        require(within, "--kl-target", "must be below the logarithm of --options")
+        let within = self.options == 1 || self.kl_target < (self.options as f64).ln();
+        require(within, "--kl-target", "must be below the logarithm of --options")?;
+        let exact = self.hold == Hold::Token || self.objective == Objective::Prior;
+        require(exact, "--hold", "objective paper draws a latent for each token")
     }
 
     /// The plugin on that backbone.

@@ -25,9 +25,9 @@ pub struct Prediction {
 }
 
 impl Prediction {
-    /// Of probabilities, and of what came true.
+    /// Of probabilities, and of what came true. The figures of none are NaN.
     pub fn new(predicted: &[f64], came_true: &[bool]) -> Self {
-        let n = predicted.len().max(1) as f64;
+        let n = predicted.len() as f64;
         let both = || predicted.iter().zip(came_true).map(|(&p, &t)| (p, f64::from(u8::from(t))));
         let likelihood = |(p, t): (f64, f64)| (if t > 0.5 { p } else { 1.0 - p }).max(f64::MIN_POSITIVE).ln();
         Self {
@@ -67,7 +67,7 @@ fn calibration_error(predicted: &[f64], came_true: &[bool]) -> f64 {
         bin.0 += p;
         bin.1 += f64::from(u8::from(t));
     }
-    bins.iter().map(|(predicted, came_true)| (predicted - came_true).abs()).sum::<f64>() / predicted.len().max(1) as f64
+    bins.iter().map(|(predicted, came_true)| (predicted - came_true).abs()).sum::<f64>() / predicted.len() as f64
 }
 
 #[cfg(test)]
@@ -89,6 +89,7 @@ mod tests {
         assert_eq!(auc(&[0.5; 6], &[true, false, true, false, false, true]), Some(0.5));
         assert_eq!(auc(&[0.2, 0.8, 0.8], &[false, true, false]), Some(0.75));
         assert_eq!(auc(&[0.2, 0.8], &[true, true]), None);
-        assert_eq!(Prediction::new(&[], &[]).auc, None);
+        let none = Prediction::new(&[], &[]);
+        assert!(none.auc.is_none() && none.brier.is_nan() && none.calibration_error.is_nan());
     }
 }

@@ -150,12 +150,12 @@ impl fmt::Display for ValueReport {
             "value at the end of", "states", "right", "AUC", "Brier", "calibration", "cross-entropy"
         )?;
         for (name, of) in [("answers", &self.answers), ("lines", &self.lines)] {
-            let auc = of.auc.map_or("-".to_owned(), |auc| format!("{auc:.3}"));
-            let Prediction { count, base_rate, brier, calibration_error, cross_entropy, .. } = of;
-            writeln!(
-                f,
-                "{name:<20} {count:>8} {base_rate:>6.3} {auc:>6} {brier:>6.3} {calibration_error:>11.3} {cross_entropy:>13.3}"
-            )?;
+            // Of no states nothing is known.
+            let figure = |value: f64| if value.is_nan() { "-".to_owned() } else { format!("{value:.3}") };
+            let Prediction { count, base_rate, auc, brier, calibration_error, cross_entropy } = of;
+            let [right, auc, brier, calibration, cross_entropy] =
+                [*base_rate, auc.unwrap_or(f64::NAN), *brier, *calibration_error, *cross_entropy].map(figure);
+            writeln!(f, "{name:<20} {count:>8} {right:>6} {auc:>6} {brier:>6} {calibration:>11} {cross_entropy:>13}")?;
         }
         Ok(())
     }
@@ -260,6 +260,9 @@ mod tests {
         let report = ValueReport::new(&learned, &examples("test", 200)).unwrap();
         assert!(report.answers.auc.unwrap() > 0.95 && report.lines.auc.unwrap() > 0.95, "{report}");
         assert!(report.answers.calibration_error < 0.15, "{report}");
+        let none = ValueReport { lines: Prediction::new(&[], &[]), ..report }.to_string();
+        let last: Vec<&str> = none.lines().last().unwrap().split_whitespace().collect();
+        assert_eq!(last, ["lines", "0", "-", "-", "-", "-", "-"]);
         for (name, tensor) in &plugin().tensors {
             let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             assert_eq!(values(tensor), values(&learned.tensors[name]), "{name}");

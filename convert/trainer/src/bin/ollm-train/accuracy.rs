@@ -13,7 +13,7 @@ use ollm_train::{Error, Result};
 
 use crate::args::{InputArgs, RewardArgs, RolloutArgs, count, named_file};
 use crate::output;
-use crate::prepare::check_output;
+use crate::prepare::{check_output, to_answer};
 use crate::progress::{BarProgress, bar};
 use crate::world;
 
@@ -97,10 +97,13 @@ pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
     args.check_svg()?;
     args.check_also()?;
     world::check_judge(&rollout.answer)?;
-    let (test, train) = (input.read(&input.data)?, input.read(&args.train)?);
+    let backbone = input.backbone()?;
+    let (test, train) = (
+        to_answer(input, &backbone, &input.data, input.limit)?,
+        to_answer(input, &backbone, &args.train, Some(args.train_limit))?,
+    );
     let questions = |corpus, limit| Questions::new(corpus, limit, &rollout.answer);
     let (test, train) = (questions(&test, input.limit)?, questions(&train, Some(args.train_limit))?);
-    let backbone = input.backbone()?;
     let lora = args.lora.as_deref().map(|path| input.open(path)).transpose()?;
     let library = |backbone| Library::new(backbone, &rollout.rollouts, input.threads, rollout.slots).on(world::ranks());
     let about = backbone.describe()?;

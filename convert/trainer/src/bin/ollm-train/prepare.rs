@@ -27,8 +27,16 @@ pub(crate) const LOGITS: usize = 256 << 20;
 /// Parses `cpu`, `cuda:N` or `metal`.
 pub(crate) fn device(name: &str) -> Result<Device> {
     let unknown = || Error::Setting { name: "--device", reason: format!("{name} is not cpu, cuda:N or metal") };
+    let not_built = |feature: &str| Error::Setting {
+        name: "--device",
+        reason: format!(
+            "this build has no {feature}: build it with `cargo build --release -p ollm-train --features {feature}`"
+        ),
+    };
     match name.split_once(':').unwrap_or((name, "0")) {
         ("cpu", _) => Ok(Device::Cpu),
+        ("cuda", _) if !cfg!(feature = "cuda") => Err(not_built("cuda")),
+        ("metal", _) if !cfg!(feature = "metal") => Err(not_built("metal")),
         ("cuda", index) => Ok(Device::new_cuda(index.parse().map_err(|_| unknown())?)?),
         ("metal", index) => Ok(Device::new_metal(index.parse().map_err(|_| unknown())?)?),
         _ => Err(unknown()),
@@ -185,6 +193,22 @@ pub(crate) fn print_left_out(count: usize, problems: usize, backbone: &BackboneM
     }
 }
 
+/// The problems of data files that are to be answered: the first `limit`, without those that are
+/// too long, which is said.
+pub(crate) fn to_answer(
+    input: &InputArgs,
+    backbone: &BackboneModel,
+    data: &[PathBuf],
+    limit: Option<usize>,
+) -> Result<Corpus> {
+    let corpus = input.read(data)?;
+    let count = corpus.first(limit).len();
+    let fits = |problem: &Problem| Ok(backbone.example(problem)?.tokens.len() <= backbone.context());
+    let (corpus, left_out) = corpus.keep_first(limit, fits)?;
+    print_left_out(left_out, count, backbone);
+    Ok(corpus)
+}
+
 /// The questions that are answered at each evaluation, if there are any.
 pub(crate) fn samples<'a>(
     backbone: &'a BackboneModel,
@@ -215,6 +239,14 @@ pub(crate) fn file_names(data: &[PathBuf]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(not(feature = "cuda"))]
+    fn a_device_that_the_build_lacks_is_told_with_the_feature() {
+        let error = device("cuda:0").unwrap_err().to_string();
+        assert!(error.contains("--features cuda"), "{error}");
+        assert!(device("gpu").unwrap_err().to_string().contains("is not cpu"));
+    }
 
     #[test]
     fn an_output_that_is_an_input_is_refused_however_it_is_spelled() {

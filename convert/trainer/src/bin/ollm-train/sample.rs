@@ -15,7 +15,7 @@ use ollm_train::{Error, Result};
 
 use crate::args::{InputArgs, RolloutArgs, count};
 use crate::output::print;
-use crate::prepare::check_output;
+use crate::prepare::{check_output, to_answer};
 use crate::progress::{BarProgress, bar};
 
 #[derive(Debug, Args)]
@@ -63,9 +63,9 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
     let (input, rollout) = (&args.input, &args.rollout);
     let read: Vec<&Path> = input.data.iter().chain([&input.model]).chain(&args.plugin).map(PathBuf::as_path).collect();
     check_output("--output", &args.output, &read)?;
-    let corpus = input.read(&input.data)?;
-    let questions = Questions::new(&corpus, input.limit, &rollout.answer)?;
     let backbone = input.backbone()?;
+    let corpus = to_answer(input, &backbone, &input.data, input.limit)?;
+    let questions = Questions::new(&corpus, input.limit, &rollout.answer)?;
     let about = backbone.describe()?;
     let plugin = args.plugin.as_deref().map(|path| deploy::open(path, &about)).transpose()?;
     let latents = match (&plugin, args.latents) {

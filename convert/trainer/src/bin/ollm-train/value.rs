@@ -18,7 +18,7 @@ use ollm_train::value::task::{ValueData, ValueReport, ValueSettings, train_value
 
 use crate::args::{InputArgs, RolloutArgs, RunArgs, ValidArgs, count, steps};
 use crate::output::{self, print};
-use crate::prepare::{Workplace, file_names};
+use crate::prepare::{Workplace, file_names, to_answer};
 use crate::progress::{BarProgress, bar};
 use crate::world;
 
@@ -90,13 +90,14 @@ pub(crate) fn run(args: &ValueArgs, recorded: String) -> Result<()> {
     let settings = args.settings();
     settings.check()?;
     world::check_judge(&args.rollout.answer)?;
-    let (train, valid) = (args.input.read(&args.input.data)?, args.input.read(&args.valid.valid)?);
-    let test = if args.test.is_empty() { None } else { Some(args.input.read(&args.test)?) };
+    let backbone = args.input.backbone()?;
+    let read = |data, limit| to_answer(&args.input, &backbone, data, limit);
+    let (train, valid) = (read(&args.input.data, args.input.limit)?, read(&args.valid.valid, args.valid.valid_limit)?);
+    let test = if args.test.is_empty() { None } else { Some(read(&args.test, None)?) };
     let questions = |corpus, limit| Questions::new(corpus, limit, &args.rollout.answer);
     let (train, valid) = (questions(&train, args.input.limit)?, questions(&valid, args.valid.valid_limit)?);
     let test = test.as_ref().map(|test| questions(test, None)).transpose()?;
     let mut run = args.run.open(recorded)?;
-    let backbone = args.input.backbone()?;
     let place = Workplace::new(&backbone, &args.features, &args.input)?;
     let plugin = deploy::open(&args.plugin, &place.about)?;
     let bar = bar("value", 0, "problems");

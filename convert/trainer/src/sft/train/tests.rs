@@ -286,6 +286,7 @@ fn sizes_that_nobody_means_are_refused() {
         ("--epochs", SftSettings { epochs: huge, ..good() }),
         ("--epochs", SftSettings { epochs: 0, control_epochs: 0, policy_epochs: 0, ..good() }),
         ("--kl-target", SftSettings { hold: Hold::All, options: 2, kl_target: 0.7, ..good() }),
+        ("--kl-target", SftSettings { hold: Hold::Token, options: 2, kl_target: 0.7, ..good() }),
     ] {
         assert!(matches!(bad.check(), Err(Error::Setting { name, .. }) if name == flag), "{flag}");
     }

@@ -13,6 +13,7 @@ use args::Learner;
 pub(crate) use args::RlArgs;
 use run::RlRun;
 
+use crate::prepare::to_answer;
 use crate::progress::bar;
 use crate::world;
 
@@ -22,11 +23,12 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     world::check_judge(&rollout.answer)?;
     args.check()?;
     check_against(args)?;
-    let (train, valid) = (input.read(&input.data)?, input.read(&args.valid.valid)?);
+    let backbone = input.backbone()?;
+    let read = |data, limit| to_answer(input, &backbone, data, limit);
+    let (train, valid) = (read(&input.data, input.limit)?, read(&args.valid.valid, args.valid.valid_limit)?);
     let questions = |corpus, limit| Questions::new(corpus, limit, &rollout.answer);
     let (train, valid) = (questions(&train, input.limit)?, questions(&valid, args.valid.valid_limit)?);
     let mut folder = args.run.open(recorded)?;
-    let backbone = input.backbone()?;
     let about = backbone.describe()?;
     let library = Library::new(&backbone, &rollout.rollouts, input.threads, rollout.slots).on(world::ranks());
     let bar = bar("rl", 0, "problems");
