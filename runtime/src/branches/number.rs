@@ -1,9 +1,9 @@
 //! Numbers in texts, compared by value.
 //!
 //! Signs, thousands separators, decimals, powers of ten (`1e3`) and fractions (`3/4`, `1 1/2`,
-//! `\frac{3}{4}`, `¾`) belong to a number; currencies, units, percent signs and the full stop at the end
-//! of a sentence do not. Each number has one canonical text: a decimal where it has one (`0.75`),
-//! else a reduced fraction (`-1/3`).
+//! `\frac{3}{4}`, `¾`) belong to a number; currencies, units, percent signs and the full stop at
+//! the end of a sentence do not. Each number has one canonical text: a decimal where it has one
+//! (`0.75`), else a reduced fraction (`-1/3`).
 
 /// The numbers of a text, in their order, in canonical form.
 pub(super) fn numbers(text: &str) -> impl Iterator<Item = String> + '_ {
@@ -85,8 +85,8 @@ fn plain(text: &str, negative: bool) -> Option<(String, &str)> {
     })
 }
 
-/// `\frac{a}{b}`, also `\dfrac`, `\tfrac` and `\frac12`, or one character such as `½`; whether it is
-/// negative.
+/// `\frac{a}{b}`, also `\dfrac`, `\tfrac` and `\frac12`, or one character such as `½`; whether it
+/// is negative.
 fn typeset_fraction(text: &str) -> Option<(Ratio, bool, &str)> {
     const CHARACTERS: [(char, u128, u128); 7] =
         [('½', 1, 2), ('⅓', 1, 3), ('⅔', 2, 3), ('¼', 1, 4), ('¾', 3, 4), ('⅕', 1, 5), ('⅛', 1, 8)];

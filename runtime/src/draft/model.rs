@@ -18,9 +18,9 @@ impl ModelDrafter {
     ///
     /// # Errors
     /// [`SessionError::DraftVocabulary`], [`SessionError::OutOfMemory`],
-    /// [`SessionError::Bidirectional`] for a model that does not continue texts. Vocabularies of one size
-    /// with other tokens cannot be told apart here: drafts are wrong then, and the text is the
-    /// same.
+    /// [`SessionError::Bidirectional`] for a model that does not continue texts. Vocabularies of
+    /// one size with other tokens cannot be told apart here: drafts are wrong then, and the text is
+    /// the same.
     pub fn new(session: &Session, model: Arc<Model>) -> Result<Self, SessionError> {
         let (draft, vocab) = (model.config().vocab, session.model().config().vocab);
         if draft != vocab {

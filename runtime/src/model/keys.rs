@@ -1,7 +1,7 @@
 //! The metadata keys of a family, `FAMILY.NAME`, with typed access and ranges. Those that nobody
-//! asks for are refused, unless they are known to change nothing or their value is 0 or false, which
-//! is how GGUF says that a model has something not: a model that is computed otherwise than its file
-//! says is worse than none.
+//! asks for are refused, unless they are known to change nothing or their value is 0 or false,
+//! which is how GGUF says that a model has something not: a model that is computed otherwise than
+//! its file says is worse than none.
 
 use std::cell::RefCell;
 use std::collections::HashSet;

@@ -9,9 +9,9 @@ use crate::output::{Outcome, wrote};
 
 /// Set or remove metadata keys of a file
 ///
-/// A value gets the type that the key has, here or in the specification of GGUF; another new key that
-/// of its text: true or false, a whole number, a number, or else a string. KEY:TYPE=VALUE names another one: u8 to u64, i8 to i64, f32,
-/// f64, bool, string.
+/// A value gets the type that the key has, here or in the specification of GGUF; another new key
+/// that of its text: true or false, a whole number, a number, or else a string. KEY:TYPE=VALUE
+/// names another one: u8 to u64, i8 to i64, f32, f64, bool, string.
 #[derive(Args)]
 pub(crate) struct SetMetadataArgs {
     /// Any GGUF file

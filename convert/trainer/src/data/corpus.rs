@@ -65,8 +65,8 @@ impl Corpus {
         Ok((corpus(rest), corpus(held_out)))
     }
 
-    /// Without those of the first `limit` problems that `keep` refuses, and how many they are. Where
-    /// there are none the corpus stays as it is; else what is behind the limit goes, too.
+    /// Without those of the first `limit` problems that `keep` refuses, and how many they are.
+    /// Where there are none the corpus stays as it is; else what is behind the limit goes, too.
     ///
     /// # Errors
     /// What `keep` fails with; [`Error::NoData`] if no problem is left.

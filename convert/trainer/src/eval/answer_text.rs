@@ -288,7 +288,8 @@ pub(super) fn closing_brace(text: &str) -> Option<usize> {
 }
 
 /// The text that stands for what is no number: without white space and the marks of words, with
-/// braces only where they hold several characters together. A word's capital initial does not count.
+/// braces only where they hold several characters together. A word's capital initial does not
+/// count.
 pub(super) fn canonical(text: &str) -> String {
     let words = text.replace("\\text{", "{");
     let lower = words.split_whitespace().map(|word| {

@@ -2,9 +2,9 @@
 //! are `2\sqrt{3}` and `\sqrt{12}`.
 //!
 //! A value is a [`Number`] in its normal form, or infinite: two answers are equal when their values
-//! are. Tuples, intervals, their unions, sets and matrices are made of values. What is none of these
-//! (an expression with variables, a word) is a text, and equal to the same text alone, but for white
-//! space and the commands that only set it.
+//! are. Tuples, intervals, their unions, sets and matrices are made of values. What is none of
+//! these (an expression with variables, a word) is a text, and equal to the same text alone, but
+//! for white space and the commands that only set it.
 
 use num_bigint::BigInt;
 use num_rational::BigRational;

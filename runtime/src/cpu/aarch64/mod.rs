@@ -98,7 +98,8 @@ macro_rules! four_words {
             x: *const i8,
         ) {
             for c in 0..C {
-                // SAFETY: the token proves the instructions; the caller vouches for the activations.
+                // SAFETY: the token proves the instructions; the caller vouches for the
+                // activations.
                 unsafe {
                     let x = vld1q_s8(x.add(STRIDE * c));
                     for r in 0..R {
