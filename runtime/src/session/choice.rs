@@ -137,7 +137,9 @@ impl Sequence {
             return Ok(constrained);
         }
         let mut allowed = constrained.map_or_else(|| TokenSet::full(vocab), Ok)?;
-        suppressed.iter().for_each(|&token| allowed.remove(token));
+        for &token in suppressed {
+            allowed.remove(token);
+        }
         Ok(Some(allowed))
     }
 
