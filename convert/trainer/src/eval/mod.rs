@@ -10,3 +10,4 @@ pub mod exact_number;
 pub mod expression;
 pub mod final_answer;
 pub mod teacher_forced;
+mod written_number;
