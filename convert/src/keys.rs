@@ -11,12 +11,13 @@ use crate::merge::KEPT_PREFIX;
 /// The longest name, by the specification of GGUF.
 const LONGEST: usize = (1 << 16) - 1;
 
-const TYPES: [(&str, ValueType); 6] = [
+const TYPES: [(&str, ValueType); 7] = [
     ("general.architecture", ValueType::String),
     ("general.name", ValueType::String),
     ("general.type", ValueType::String),
     ("general.file_type", ValueType::U32),
     ("general.quantization_version", ValueType::U32),
+    ("tokenizer.ggml.suppress_tokens", ValueType::Array),
     (checksum::KEY, ValueType::Array),
 ];
 

@@ -4,14 +4,18 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use ollm_runtime::Result;
+use ollm_runtime::branches::{SuggestOptions, Until, suggest};
+use ollm_runtime::draft::NgramDrafter;
 use ollm_runtime::generate::{GenerateOptions, Generated, Reason, generate};
-use ollm_runtime::gguf::Value;
+use ollm_runtime::gguf::{TensorType, Value};
 use ollm_runtime::model::Model;
+use ollm_runtime::plugin::Plugin;
+use ollm_runtime::plugin::schema::DecoderKind;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
-use ollm_runtime::session::{ContextShift, Session, SessionOptions};
+use ollm_runtime::session::{ContextShift, Drafter, Session, SessionError, SessionOptions};
 use ollm_runtime::storage::Storage;
 use ollm_runtime::tokenizer::{Detokenizer, Tokenizer};
-use ollm_tests::{edited, golden};
+use ollm_tests::{edited, golden, plugins};
 
 struct Fixture {
     session: Session,
@@ -106,26 +110,68 @@ fn options_cannot_be_shown_without_a_plugin() {
     assert!(generate(&mut session, &tokenizer, None, &mut sampler, &options, &mut each).is_err());
 }
 
-/// Their probability is still that among all tokens.
+/// The tiny backbone, whose file suppresses these tokens.
+fn suppressing(tokens: &[i32]) -> Arc<Model> {
+    let key = ("tokenizer.ggml.suppress_tokens", Some(Value::from(tokens.to_vec())));
+    Arc::new(Model::from_storage(Storage::from(edited("llama", &[key]))).unwrap())
+}
+
+/// The next token and those that are most probable without suppression have their probabilities
+/// among all tokens.
 #[test]
 fn suppressed_tokens_are_never_picked() {
-    let steps = |suppressed: &[i32]| -> Vec<(u32, f32)> {
-        let key = ("tokenizer.ggml.suppress_tokens", Some(Value::from(suppressed.to_vec())));
-        let model = Arc::new(Model::from_storage(Storage::from(edited("llama", &[key]))).unwrap());
-        let mut session = Session::new(model, None, &SessionOptions::default()).unwrap();
+    let steps = |suppressed: &[i32]| {
+        let mut session = Session::new(suppressing(suppressed), None, &SessionOptions::default()).unwrap();
         session.feed(&[10, 200, 31]).unwrap();
         let mut sampler = Sampler::new(SamplerOptions { logprobs: 3, ..SamplerOptions::default() }).unwrap();
-        let step = session.step(None, &mut sampler).unwrap();
-        [(step.token, step.logprob)].into_iter().chain(sampler.top().iter().copied()).collect()
+        let step = session.step(None, &mut sampler)?;
+        Ok(((step.token, step.logprob), sampler.top().to_vec()))
     };
-    let free = steps(&[]);
-    assert_eq!(free[0], free[1]);
+    let (picked, top) = steps(&[]).unwrap();
+    assert_eq!(picked, top[0]);
     // Negative numbers, and those past the vocabulary, are none of its tokens.
-    let [first, second] = [free[1].0 as i32, free[2].0 as i32];
-    for (suppressed, picked) in
-        [(vec![-1, first, 99_999], free[2]), (vec![second, first], free[3]), (vec![second], free[1])]
+    let [first, second] = [top[0].0 as i32, top[1].0 as i32];
+    for (suppressed, expected) in
+        [(vec![-1, first, 99_999], top[1]), (vec![second, first], top[2]), (vec![second], top[0])]
     {
-        let steps = steps(&suppressed);
-        assert_eq!((steps[0], &steps[1..]), (picked, &free[1..]), "{suppressed:?}");
+        assert_eq!(steps(&suppressed).unwrap(), (expected, top.clone()), "{suppressed:?}");
     }
+    let error: SessionError = steps(&(0..320).collect::<Vec<_>>()).unwrap_err();
+    assert!(error.to_string().contains("suppresses"), "{error}");
+}
+
+#[test]
+fn suppressed_tokens_are_in_no_option_suggestion_or_draft() {
+    let model = suppressing(&(0..320).step_by(2).collect::<Vec<_>>());
+    let spec = plugins::spec(&model, DecoderKind::SwiGlu { width: 32 }, 5);
+    let plugin = Storage::from(plugins::plugin_file(&spec, TensorType::Q8_0, 0.5).to_bytes());
+    let plugin = Arc::new(Plugin::from_storage(plugin, &model).unwrap());
+    let tokenizer = Tokenizer::from_metadata(model.gguf().metadata()).unwrap();
+    let is_free = |token: u32| token % 2 == 1;
+    let session = || {
+        let mut session =
+            Session::new(Arc::clone(&model), Some(Arc::clone(&plugin)), &SessionOptions::default()).unwrap();
+        // A repetition of suppressed tokens, which a drafter goes on with.
+        session.feed(&[2, 4, 6, 8].repeat(4)).unwrap();
+        session
+    };
+    for option in session().option_set(320).unwrap() {
+        assert_eq!(option.top.len(), 160);
+        assert!(option.top.iter().all(|&(token, _)| is_free(token)));
+    }
+    let options = SuggestOptions { count: 4, tokens: 6, until: Until::Tokens };
+    let suggestions = suggest(&session(), &tokenizer, &options).unwrap();
+    assert_eq!(suggestions.len(), 4);
+    assert!(suggestions.iter().flat_map(|suggestion| &suggestion.tokens).all(|&token| is_free(token)));
+    let text = |drafter: Option<Box<dyn Drafter>>| {
+        let mut session = session();
+        session.set_drafter(drafter);
+        session.append(&[2, 4]).unwrap();
+        let mut sampler =
+            Sampler::new(SamplerOptions { temperature: 0.9, seed: 5, ..SamplerOptions::default() }).unwrap();
+        let tokens: Vec<u32> = (0..40).map(|_| session.step(None, &mut sampler).unwrap().token).collect();
+        (tokens, session.statistics().drafted)
+    };
+    let (plain, drafted) = (text(None).0, text(Some(Box::new(NgramDrafter::default()))));
+    assert!(plain == drafted.0 && drafted.1 > 0 && plain.iter().all(|&token| is_free(token)), "{drafted:?}");
 }

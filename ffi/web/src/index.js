@@ -79,7 +79,9 @@ class Connection {
   }
 }
 
-/** Shows the progress of a call; what the page's function throws ends the call, and comes out of it. */
+/**
+ * Shows the progress of a call. What the page's function throws ends the call, and comes out of it.
+ */
 function show(call, progress) {
   if ("raised" in call) return;
   try {

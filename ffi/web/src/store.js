@@ -11,8 +11,8 @@ const FOLDER = "ollm";
 const PIECE = 4 << 20;
 
 /**
- * Opens a file: `length` (undefined if it is not known before), `pieces`, an async iterator, and, of a
- * response, `end`, which gives it up before it is read.
+ * Opens a file: `length` (undefined if it is not known before), `pieces`, an async iterator, and
+ * `end` of a response, which gives it up before it is read.
  */
 export async function open(source, { cache = true, signal } = {}) {
   if (source instanceof ArrayBuffer) return ofBytes(new Uint8Array(source));

@@ -1,7 +1,7 @@
 //! The metadata keys of a family, `FAMILY.NAME`, with typed access and ranges. Those that nobody
-//! asks for are refused, unless they are known to change nothing or their value is 0 or false,
-//! which is how GGUF says that a model has something not: a model that is computed otherwise than
-//! its file says is worse than none.
+//! asks for are refused, unless they are known to change nothing or their value is 0 or false: so
+//! files say that a model does not have a feature. A model that is computed otherwise than its file
+//! says is worse than none.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -194,6 +194,21 @@ impl FamilyKeys<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn suppressed_tokens_are_those_of_the_vocabulary_in_a_list_of_whole_numbers() {
+        let read = |value: Value| {
+            let mut metadata = Metadata::default();
+            metadata.insert(SUPPRESSED.to_owned(), value).unwrap();
+            FamilyKeys::new(&metadata, "llama").suppressed(8)
+        };
+        assert_eq!(read(vec![3_i32, -1, 8, 7].into()).unwrap(), [3, 7]);
+        assert_eq!(read(vec![3_u32, 8].into()).unwrap(), [3]);
+        for value in [Value::U32(3), Value::from("3"), Value::from(vec![3.0_f32])] {
+            let error = read(value).unwrap_err().to_string();
+            assert!(error.contains(SUPPRESSED) && error.contains("a list of whole numbers"), "{error}");
+        }
+    }
 
     #[test]
     fn a_key_that_nobody_reads_is_refused_unless_it_changes_nothing() {

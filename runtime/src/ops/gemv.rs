@@ -81,13 +81,13 @@ impl<F: Format> QuantizedGemv<'_, F> {
     #[inline(always)]
     fn row_block<S: Simd, const R: usize, const C: usize>(&self, isa: S, rows: [usize; R], tile: usize) {
         let x = self.x.tile::<C>(tile);
-        // Vectors of one panel are side by side.
-        let beside = R.min(PANEL_ROWS / S::LANES);
+        // Vectors of the same interleaved rows have one address, and constant offsets from it.
+        let of_panel = R.min(PANEL_ROWS / S::LANES);
         let mut blocks: [Block; R] = rows.map(|row| self.block::<S>(row));
         let mut acc = [[isa.splat(0.0); C]; R];
         for block in 0..self.panels.matrix.cols() / F::ELEMENTS {
             for r in 0..R {
-                blocks[r] = blocks[r / beside * beside].lane::<F>(r % beside * S::LANES);
+                blocks[r] = blocks[r / of_panel * of_panel].lane::<F>(r % of_panel * S::LANES);
             }
             // SAFETY: the panels have `cols / ELEMENTS` blocks, of which these are the blocks
             // number `block`, and the tokens have `cols` elements.
@@ -147,12 +147,12 @@ impl<F: Format> QuantizedGemv<'_, F> {
                     let weights = blocks.map(|block| Packed { block, step, format: PhantomData::<F> });
                     if S::TAKES_FOUR_WORDS {
                         // SAFETY: passed on from the caller.
-                        return unsafe { products::<S, F, R, C>(isa, weights, x.values(at), start) };
+                        return unsafe { step_dots::<S, F, R, C>(isa, weights, x.values(at), start) };
                     }
                     let mut sums = [start; R];
                     for r in 0..R {
                         // SAFETY: passed on from the caller.
-                        [sums[r]] = unsafe { products::<S, F, 1, C>(isa, [weights[r]], x.values(at), start) };
+                        [sums[r]] = unsafe { step_dots::<S, F, 1, C>(isa, [weights[r]], x.values(at), start) };
                     }
                     sums
                 },
@@ -194,7 +194,7 @@ impl<F: Format> QuantizedGemv<'_, F> {
 /// # Safety
 /// As [`dots`].
 #[inline(always)]
-unsafe fn products<S: Simd, F: Format, const R: usize, const C: usize>(
+unsafe fn step_dots<S: Simd, F: Format, const R: usize, const C: usize>(
     isa: S,
     weights: [Packed<F>; R],
     x: *const i8,

@@ -33,7 +33,7 @@ pub enum SamplerError {
     Missing(Filter),
     /// The logits are no distribution.
     Logits(LogitsError),
-    /// All tokens are banned, or all that a constraint allows.
+    /// All tokens are banned or suppressed, or all that a constraint allows.
     AllBanned,
     /// The callback has made the logit of this token NaN or positive infinity.
     Edited {
@@ -55,7 +55,11 @@ impl fmt::Display for SamplerError {
             }
             Self::Logits(error) => error.fmt(f),
             Self::AllBanned => {
-                write!(f, "every token is banned: the logit bias or the callback leaves none that may come here")
+                write!(
+                    f,
+                    "every token is banned: the logit bias, the callback or the tokens that the file suppresses leave \
+                     none that may come here"
+                )
             }
             Self::Edited { token } => {
                 write!(f, "the callback has made the logit of token {token} NaN or infinite: -infinity bans a token")

@@ -4,7 +4,7 @@ use crate::constraint::{Allowed, ConstraintError};
 use crate::logits;
 use crate::memory;
 use crate::plugin::{LatentState, check_latent};
-use crate::sampler::Sampler;
+use crate::sampler::{Sampler, SamplerError};
 use crate::token_set::TokenSet;
 
 use super::buffers::BufferBytes;
@@ -139,6 +139,9 @@ impl Sequence {
         let mut allowed = constrained.map_or_else(|| TokenSet::full(vocab), Ok)?;
         for &token in suppressed {
             allowed.remove(token);
+        }
+        if allowed.count() == 0 {
+            return Err(SamplerError::AllBanned.into());
         }
         Ok(Some(allowed))
     }

@@ -115,10 +115,10 @@ macro_rules! four_words {
     };
 }
 
-/// The primitives of a NEON token, whose byte dot product is `$dot`, and which has the instructions
-/// of `$products` beside it.
+/// The primitives of a NEON token, whose byte dot product is `$dot`; `$own` are those that differ
+/// between tokens.
 macro_rules! neon {
-    ($token:ty, $dot:ident, { $($products:tt)* }) => {
+    ($token:ty, $dot:ident, { $($own:tt)* }) => {
         impl Simd for $token {
             const LANES: usize = LANES;
             const GEMV_ROWS: usize = 4;
@@ -137,7 +137,7 @@ macro_rules! neon {
             type Bytes = uint8x16_t;
             type Registers = ();
 
-            $($products)*
+            $($own)*
 
             values! {
                 fn splat(x: f32) -> float32x4_t { vdupq_n_f32(x) }
