@@ -71,6 +71,12 @@ impl Metadata {
         Ok(())
     }
 
+    /// Keeps the pairs that `keep` holds for.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&str, &Value) -> bool) {
+        self.pairs.retain(|(key, value)| keep(key, value));
+        self.index = self.pairs.iter().enumerate().map(|(i, (key, _))| (key.clone(), i)).collect();
+    }
+
     fn read<'a, T>(
         &'a self,
         key: &str,
@@ -94,6 +100,16 @@ mod tests {
         assert!(matches!(refused, Err(GgufError::DuplicateKey { key }) if key == "count"));
         metadata.insert("more".to_owned(), Value::U64(7)).unwrap();
         assert_eq!((metadata.u64("count").unwrap(), metadata.u64("more").unwrap()), (5, 7));
+    }
+
+    #[test]
+    fn what_is_kept_is_found_in_its_order() {
+        let mut metadata = sample();
+        metadata.retain(|key, _| key != "big" && key != "tokens");
+        assert_eq!(metadata.iter().map(|(key, _)| key).collect::<Vec<_>>(), ["count", "eps", "name", "scores"]);
+        assert_eq!((metadata.get("big"), metadata.str("name").unwrap()), (None, "x"));
+        metadata.insert("big".to_owned(), Value::U64(7)).unwrap();
+        assert_eq!(metadata.u64("big").unwrap(), 7);
     }
 
     fn sample() -> Metadata {

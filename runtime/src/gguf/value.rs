@@ -220,6 +220,17 @@ impl Value {
         }
     }
 
+    /// The value of a float, or of an integer of any width, to the nearest float.
+    pub(crate) fn number(&self) -> Option<f32> {
+        match *self {
+            Self::I8(v) => Some(v.into()),
+            Self::I16(v) => Some(v.into()),
+            Self::I32(v) => Some(v as f32),
+            Self::I64(v) => Some(v as f32),
+            _ => self.as_f32().or_else(|| self.as_u64().map(|v| v as f32)),
+        }
+    }
+
     /// The value of a boolean.
     pub fn as_bool(&self) -> Option<bool> {
         if let Self::Bool(v) = *self { Some(v) } else { None }

@@ -48,6 +48,24 @@ impl FamilyKeys<'_> {
         list.iter().map(size).collect::<Result<_, _>>().map(Some)
     }
 
+    /// A switch of each block: a list with one for each, or one of all; booleans, or 0 and 1.
+    /// `None` without the key.
+    pub(super) fn layer_switches(&self, name: &str, blocks: usize) -> Result<Option<Vec<bool>>, ModelError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let wrong = || {
+            let (key, found) = (self.key(name), value.describe());
+            GgufError::WrongType { key, expected: "a list of booleans", found }
+        };
+        let switch = |value: &Value| value.as_bool().or_else(|| value.as_u32().filter(|&x| x < 2).map(|x| x == 1));
+        let switches: Option<Vec<bool>> = match value {
+            Value::Array(list) => list.iter().map(|value| switch(&value)).collect(),
+            one => switch(one).map(|on| vec![on; blocks]),
+        };
+        let switches = switches.ok_or_else(wrong)?;
+        self.require(name, switches.len(), switches.len() == blocks, "as long as block_count says")?;
+        Ok(Some(switches))
+    }
+
     /// The width of each layer's feed-forward network.
     pub(super) fn ffn_widths(&self, layers: usize) -> Result<Vec<usize>, ModelError> {
         const NAME: &str = "feed_forward_length";
@@ -208,13 +226,8 @@ impl FamilyKeys<'_> {
         const NAME: &str = "attention.rope_pattern";
         const SWITCH: &str = "rope.scaling.finetuned";
         let layers = sliding.len();
-        if let Some(value) = self.get(NAME) {
-            let Value::Array(Array::Bool(ropes)) = value else {
-                let (key, found) = (self.key(NAME), value.describe());
-                return Err(GgufError::WrongType { key, expected: "a list of booleans", found }.into());
-            };
-            self.require(NAME, ropes.len(), ropes.len() == layers, "as long as block_count says")?;
-            return Ok(ropes.clone());
+        if let Some(ropes) = self.layer_switches(NAME, layers)? {
+            return Ok(ropes);
         }
         let switch = self.opt_bool(SWITCH)?.unwrap_or(true);
         let has_rope = |layer: usize| match family.rope {
@@ -280,9 +293,9 @@ impl FamilyKeys<'_> {
     ) -> Result<Vec<bool>, ModelError> {
         const NAME: &str = "attention.sliding_window_pattern";
         let every = match self.get(NAME) {
-            Some(Value::Array(Array::Bool(sliding))) => {
-                self.require(NAME, sliding.len(), sliding.len() == layers, "as long as block_count says")?;
-                return Ok(sliding.iter().map(|&sliding| sliding && window.is_some()).collect());
+            Some(Value::Array(_)) => {
+                let sliding = self.layer_switches(NAME, layers)?.unwrap_or_default();
+                return Ok(sliding.into_iter().map(|sliding| sliding && window.is_some()).collect());
             }
             Some(_) => self.opt_u32(NAME)?.unwrap_or(0) as usize,
             None => family.full_attention_interval,

@@ -445,7 +445,7 @@ pub const FAMILIES: &[Family] = &[
     },
     Family { name: "smollm3", rope: RopeLayers::AllBut(4), ..LLAMA },
     GRANITE,
-    GRANITE_MOE,
+    Family { rope: RopeLayers::All, ..GRANITE_MOE },
     Family { name: "granitehybrid", recurrent: Some(RecurrentKind::Mamba2), ..GRANITE_MOE },
     Family { name: "phi3", fused_attention: true, fused_gate: true, ..HALVES },
     Family { name: "mistral3", ..LLAMA },

@@ -3,6 +3,7 @@
 //! files say that a model does not have a feature. A model that is computed otherwise than its file
 //! says is worse than none.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -11,6 +12,7 @@ use crate::gguf::{Array, GgufError, Metadata, Value};
 
 use super::error::ModelError;
 use super::family::Family;
+use super::saved;
 
 /// No dimension of any model is near this; products of three stay far from overflow.
 pub(super) const MAX_SIZE: usize = 1 << 20;
@@ -23,7 +25,7 @@ const SUPPRESSED: &str = "tokenizer.ggml.suppress_tokens";
 
 /// The keys of a family.
 pub(super) struct FamilyKeys<'a> {
-    metadata: &'a Metadata,
+    metadata: Cow<'a, Metadata>,
     family: &'a str,
     /// The keys that somebody asked for.
     asked: RefCell<HashSet<String>>,
@@ -40,6 +42,7 @@ const HARMLESS: &[(&str, &[f32])] = &[
     // In files without experts.
     ("expert_used_count", &[]),
     ("expert_shared_feed_forward_length", &[]),
+    ("leading_dense_block_count", &[]),
     ("expert_group_count", &[1.0]),
     ("expert_group_used_count", &[1.0]),
     // Families have one of the two.
@@ -54,18 +57,13 @@ fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Array(list) => list.iter().all(|value| is_nothing(&value)),
         Value::Bool(value) => !value,
-        _ => number(value) == Some(0.0),
+        _ => value.number() == Some(0.0),
     }
-}
-
-/// The value of a number of any type.
-fn number(value: &Value) -> Option<f32> {
-    value.as_f32().or_else(|| value.as_u32().map(|number| number as f32))
 }
 
 impl<'a> FamilyKeys<'a> {
     pub(super) fn new(metadata: &'a Metadata, family: &'a str) -> Self {
-        Self { metadata, family, asked: RefCell::default() }
+        Self { metadata: saved::without_defaults(metadata, family), family, asked: RefCell::default() }
     }
 
     /// The value of a key, whatever its type.
@@ -77,7 +75,7 @@ impl<'a> FamilyKeys<'a> {
     pub(super) fn refuse_others(&self, also: &[&str]) -> Result<(), ModelError> {
         let (asked, prefix) = (self.asked.borrow(), format!("{}.", self.family));
         let is_harmless = |name: &str, value: &Value| {
-            let is_one = |none: &[f32]| none.is_empty() || number(value).is_some_and(|x| none.contains(&x));
+            let is_one = |none: &[f32]| none.is_empty() || value.number().is_some_and(|x| none.contains(&x));
             is_nothing(value) || HARMLESS.iter().any(|(known, none)| *known == name && is_one(none))
         };
         let unknown = self.metadata.iter().find(|(key, value)| {

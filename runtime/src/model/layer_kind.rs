@@ -1,6 +1,5 @@
 //! How layers mix tokens: which layers of a file are recurrent, and their shapes.
 
-use crate::gguf::{Array, GgufError, Value};
 use crate::ops::{DeltaRule, SelectiveScan};
 
 use super::error::ModelError;
@@ -118,6 +117,9 @@ impl Mamba2Config {
     }
 }
 
+/// The key of the layers that are recurrent.
+const RECURRENT_LAYERS: &str = "attention.recurrent_layers";
+
 impl FamilyKeys<'_> {
     /// How each layer mixes tokens; the file has so many blocks, those for multi-token prediction
     /// included, and layers with so many key heads.
@@ -128,17 +130,21 @@ impl FamilyKeys<'_> {
         kv_heads: &[usize],
     ) -> Result<Vec<LayerKind>, ModelError> {
         let without_keys = || kv_heads.iter().map(|&heads| heads == 0).collect();
-        let (kind, recurrent) = match family.recurrent {
+        let (kind, recurrent): (_, Vec<bool>) = match family.recurrent {
             None => return Ok(vec![LayerKind::Attention; kv_heads.len()]),
             Some(RecurrentKind::ShortConvolution) => (self.short_convolution()?, without_keys()),
             Some(RecurrentKind::AttentionMamba2) => {
-                return Ok(vec![LayerKind::AttentionMamba2(self.mamba2()?); kv_heads.len()]);
+                (LayerKind::AttentionMamba2(self.mamba2()?), vec![true; kv_heads.len()])
             }
             Some(RecurrentKind::Mamba2) => (LayerKind::Mamba2(self.mamba2()?), without_keys()),
             Some(RecurrentKind::GatedDeltaNet) => {
                 (LayerKind::GatedDeltaNet(self.delta_net()?), self.recurrent_layers(blocks, kv_heads.len())?)
             }
         };
+        // Where keys tell, a list may tell it once more.
+        let listed = self.layer_switches(RECURRENT_LAYERS, blocks)?;
+        let agrees = listed.is_none_or(|listed| listed.starts_with(&recurrent));
+        self.require(RECURRENT_LAYERS, "another list", agrees, "the layers without keys")?;
         Ok(recurrent.into_iter().map(|is| if is { kind } else { LayerKind::Attention }).collect())
     }
 
@@ -193,19 +199,10 @@ impl FamilyKeys<'_> {
     /// Which layers are recurrent: those of a list with one for each block, or all but each
     /// so-many-th.
     fn recurrent_layers(&self, blocks: usize, layers: usize) -> Result<Vec<bool>, ModelError> {
-        const NAME: &str = "attention.recurrent_layers";
         const INTERVAL: &str = "full_attention_interval";
         let every = self.opt_size(INTERVAL)?.unwrap_or(4);
-        match self.get(NAME) {
-            None => Ok((0..layers).map(|layer| layer % every != every - 1).collect()),
-            Some(Value::Array(Array::Bool(list))) => {
-                self.require(NAME, list.len(), list.len() == blocks, "as long as block_count says")?;
-                Ok(list[..layers].to_vec())
-            }
-            Some(value) => {
-                let (key, found) = (self.key(NAME), value.describe());
-                Err(GgufError::WrongType { key, expected: "a list of booleans", found }.into())
-            }
-        }
+        let listed = self.layer_switches(RECURRENT_LAYERS, blocks)?;
+        let listed = listed.unwrap_or_else(|| (0..blocks).map(|layer| layer % every != every - 1).collect());
+        Ok(listed[..layers].to_vec())
     }
 }

@@ -24,6 +24,7 @@ mod pass;
 mod per_layer;
 mod pooling;
 mod rope;
+mod saved;
 pub mod schema;
 mod short_convolution;
 mod state;

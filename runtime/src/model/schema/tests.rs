@@ -376,3 +376,49 @@ fn layers_may_differ() {
     assert_eq!(spec(&config, "blk.1.attn_v.weight"), Some((vec![8, 64], false)));
     assert_eq!(spec(&config, "blk.1.ffn_up.weight"), Some((vec![32, 64], false)));
 }
+
+#[test]
+fn switches_of_layers_are_a_list_or_one_of_all() {
+    let ropes = |value: Value| {
+        let layers = read("llama", &[("attention.rope_pattern", value)]).map(|config| config.layers);
+        layers.map(|layers| layers.iter().map(|layer| layer.has_rope).collect::<Vec<_>>())
+    };
+    for value in [Value::from(vec![true, false]), Value::from(vec![1_u32, 0]), Value::from(vec![1_i32, 0])] {
+        assert_eq!(ropes(value).unwrap(), [true, false]);
+    }
+    assert_eq!(ropes(Value::Bool(false)).unwrap(), [false, false]);
+    assert_eq!(ropes(Value::U32(1)).unwrap(), [true, true]);
+    for value in [Value::from(vec![true]), Value::from(vec![2_u32, 0]), Value::from("x"), Value::F32(1.0)] {
+        assert!(ropes(value.clone()).unwrap_err().to_string().contains("llama.attention.rope_pattern"), "{value}");
+    }
+    let recurrent = |listed: [u32; 2]| {
+        let keys = [
+            ("shortconv.l_cache", Value::U32(3)),
+            ("attention.head_count_kv", vec![0_u32, 2].into()),
+            ("attention.recurrent_layers", listed.to_vec().into()),
+        ];
+        read("lfm2", &keys)
+    };
+    assert!(recurrent([1, 0]).unwrap().layers[1].kind.has_attention());
+    assert!(recurrent([1, 1]).unwrap_err().to_string().contains("the layers without keys"));
+}
+
+#[test]
+fn what_a_saved_file_has_of_other_families_does_not_count() {
+    let saved = [
+        ("attn_logit_softcapping", Value::F32(50.0)),
+        ("final_logit_softcapping", Value::F32(30.0)),
+        ("attention.scale", Value::F32(0.0)),
+        ("rope.scaling.finetuned", Value::Bool(false)),
+        ("classifier.output_labels", Value::from(Vec::<String>::new())),
+    ];
+    assert_eq!(with("llama", &saved[..1]).attention_softcap, Some(50.0));
+    assert!(read("llama", &saved).is_err());
+    let saved: Vec<_> = saved.into_iter().chain([("posnet.block_count", Value::U32(0))]).collect();
+    let llama = with("llama", &saved);
+    assert_eq!((llama.attention_softcap, llama.logit_softcap, llama.classifier.is_some()), (None, None, false));
+    assert_eq!(with("gemma2", &saved).attention_softcap, Some(50.0));
+    let experts = [("expert_count", Value::U32(4)), ("expert_used_count", Value::U32(2))];
+    let granite: Vec<_> = saved.into_iter().chain(experts).collect();
+    assert!(with("granitemoe", &granite).layers.iter().all(|layer| layer.has_rope));
+}
