@@ -1,9 +1,13 @@
 //! JSON schemas, as the engine is to read them: without annotations that it does not know, and with
 //! formats as they are meant.
 
+mod references;
+
 #[cfg(feature = "constraints")]
 use serde_json::Number;
 use serde_json::{Map, Value, json};
+
+use self::references::NAMED_SCHEMAS;
 
 #[cfg(feature = "constraints")]
 use crate::json::json_from_str;
@@ -49,20 +53,18 @@ fn pattern(format: &str) -> Option<String> {
 const SCHEMAS: [&str; 7] =
     ["items", "additionalItems", "prefixItems", "additionalProperties", "anyOf", "oneOf", "allOf"];
 
-/// Keywords whose value has a schema for each name.
-const NAMED_SCHEMAS: [&str; 4] = ["properties", "patternProperties", "$defs", "definitions"];
-
-/// The schema of a text, with [`separators`] where it does not say otherwise, and with formats as
-/// they are meant.
+/// The schema of a text, with [`separators`] where it does not say otherwise, references as the
+/// engine takes them, and formats as they are meant.
 ///
 /// # Errors
-/// What is wrong with the JSON.
+/// What is wrong with the JSON, its references or its numbers.
 #[cfg(feature = "constraints")]
 pub(crate) fn read(text: &str) -> Result<Value, String> {
     let mut schema = json_from_str(text)?;
     if schema == Value::Bool(true) {
         schema = json!({});
     }
+    references::resolve(&mut schema)?;
     normalize(&mut schema);
     check_numbers(&schema)?;
     if let Some(keywords) = schema.as_object_mut() {
@@ -75,9 +77,16 @@ pub(crate) fn read(text: &str) -> Result<Value, String> {
     Ok(schema)
 }
 
+/// A schema whose parts can be read apart from each other: references are as the engine takes them,
+/// formats as they are meant. A reference to nowhere stays, for whoever compiles it to tell.
+pub(crate) fn prepare(schema: &mut Value) {
+    let _ = references::resolve(schema);
+    normalize(schema);
+}
+
 /// Replaces formats by patterns, narrows bounds to 64 bits and leaves out what demands nothing, in
 /// the schema and in those inside of it.
-pub(crate) fn normalize(schema: &mut Value) {
+fn normalize(schema: &mut Value) {
     match schema {
         Value::Array(schemas) => schemas.iter_mut().for_each(normalize),
         Value::Object(keywords) => {

@@ -10,7 +10,7 @@ use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions};
 use ollm_runtime::tokenizer::Tokenizer;
 use ollm_tests::{golden, schemas, smollm2};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 struct Writer {
     session: Session,
@@ -57,15 +57,54 @@ impl Writer {
                 continue;
             }
             assert_eq!(done.reason, Reason::End, "{schema}\n{}", done.text);
-            let value: Value = serde_json::from_str(&done.text)
-                .unwrap_or_else(|error| panic!("{error}, seed {seed}: {schema}\n{}", done.text));
-            let validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
-            if let Err(error) = validator.validate(&value) {
-                panic!("{error}, seed {seed}: {schema}\n{}", done.text);
-            }
+            assert_valid(&schema, &done.text);
         }
         assert!(cut * one_in <= count, "{cut} of {count} were cut by the limit of {limit} tokens");
     }
+}
+
+fn assert_valid(schema: &Value, text: &str) {
+    let value: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {schema}\n{text}"));
+    let validator = jsonschema::options().should_validate_formats(true).build(schema).unwrap();
+    if let Err(error) = validator.validate(&value) {
+        panic!("{error}: {schema}\n{text}");
+    }
+}
+
+#[test]
+fn references_of_every_kind_are_followed() {
+    let mut writer = Writer::new(&golden("tiny/llama.gguf"), "ab");
+    let schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "https://example.org/schemas/whole.json",
+        "type": "object",
+        "properties": {
+            "escaped": { "$ref": "#/$defs/a~1b~0c%25" },
+            "anchored": { "$ref": "#word" },
+            "beside": { "$ref": "part.json" },
+            "within": { "$ref": "/schemas/part.json#/$defs/when" },
+            "named": { "$ref": "https://example.org/schemas/whole.json#/properties/anchored" },
+        },
+        "required": ["escaped", "anchored", "beside", "within", "named"],
+        "additionalProperties": false,
+        "$defs": {
+            "a/b~c%": { "type": "integer", "minimum": 3, "maximum": 40 },
+            "word": { "$anchor": "word", "enum": ["yes", "no"] },
+            "part": {
+                "$id": "part.json",
+                "type": "array", "items": { "$ref": "#/$defs/when" }, "minItems": 1, "maxItems": 2,
+                "$defs": { "when": { "type": "string", "format": "date" } },
+            },
+        },
+    });
+    for seed in 0..8 {
+        let done = writer.write(&schema, seed, 1000);
+        assert_eq!(done.reason, Reason::End);
+        assert_valid(&schema, &done.text);
+    }
+    let nowhere = json!({ "properties": { "a": { "$ref": "#/$defs/b" } } });
+    let error = writer.compiler.compile(GrammarKind::JsonSchema, &nowhere.to_string()).unwrap_err().to_string();
+    assert!(error.contains("#/properties/a") && error.contains("names no part"), "{error}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::json::json_from_str;
-use crate::json_schema::normalize;
+use crate::json_schema::prepare;
 
 use super::error::ChatError;
 use super::message::Variables;
@@ -38,7 +38,7 @@ impl Tool {
             schema.entry("additionalProperties").or_insert(false.into());
         }
         let mut schema = Value::Object(schema);
-        normalize(&mut schema);
+        prepare(&mut schema);
         let Value::Object(schema) = schema else { return Err(wrong("the parameters of a tool are no JSON schema")) };
         Ok(Self { name: name.ok_or_else(|| wrong("a tool has no name"))?.to_owned(), schema })
     }

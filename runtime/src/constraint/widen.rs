@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::json_schema::{normalize, parts};
+use crate::json_schema::{parts, prepare};
 
 use super::error::ConstraintError;
 use super::grammar::GrammarCompiler;
@@ -35,7 +35,7 @@ impl GrammarCompiler {
     /// of [`GrammarCompiler::check_size`].
     pub fn widen(&self, schema: &Value, goes_on: &mut dyn FnMut() -> bool) -> Result<(Value, Vec<ConstraintError>)> {
         let (mut schema, mut left_out) = (schema.clone(), Vec::new());
-        normalize(&mut schema);
+        prepare(&mut schema);
         loop {
             Self::check_size(&schema.to_string())?;
             let Err(error) = self.trial(&schema) else { return Ok((schema, left_out)) };
@@ -55,7 +55,7 @@ impl GrammarCompiler {
     pub(super) fn located(&self, text: &str, error: ConstraintError) -> ConstraintError {
         match serde_json::from_str(text) {
             Ok(mut schema) => {
-                normalize(&mut schema);
+                prepare(&mut schema);
                 self.locate(&schema, error, &mut || true)
             }
             Err(_) => error,

@@ -34,13 +34,13 @@ fn tools() -> Value {
         "properties": {
             "day": {"enum": ["Mo", "Tu"]},
             "text": {"type": "string"},
-            "n": {"$ref": "#/$defs/count"},
+            "n": {"$ref": "#count"},
             "on": {"type": "boolean"},
             "list": {"type": "array", "items": {"type": "string"}},
             "inner": {"type": "object", "properties": {"k": {"type": "string"}, "n": {"type": "integer"}}, "required": ["k"]}
         },
         "required": ["day"],
-        "$defs": {"count": {"type": "integer"}}
+        "$defs": {"whole/number": {"$anchor": "count", "type": "integer"}}
     }}}, {"type": "function", "function": {"name": "stop"}}])
 }
 
