@@ -107,7 +107,7 @@ uninstall:
 
 # The files of a release, as far as they can be made here, with SHA256SUMS: archives, wheels, npm
 # package, XCFramework, AAR, crates. PARTS names some of them: see ffi/package/release.py.
-release:
+release: size
 	python3 ffi/package/release.py "$(TARGET)/release-files" $(PARTS)
 
 # The shared library is small: at most 5.7 MiB (asked: 3.5), with grammars
