@@ -15,7 +15,8 @@ const PLAIN_VALUES: [&str; 4] = ["const", "enum", "default", "examples"];
 /// What makes a name one that the engine does not take, or that is an escape.
 const NOT_PLAIN: [char; 3] = ['/', '~', '%'];
 
-/// What the definitions that are made here are called, with a number behind it.
+/// What the definitions that are made here are called, with a number behind it, where no other is
+/// called so.
 const MADE: &str = "ollm-";
 
 /// The names of a part from the root on.
@@ -33,9 +34,15 @@ pub(super) fn resolve(schema: &mut Value) -> Result<(), String> {
     let mut index = Index { identifier, documents: HashMap::new(), anchors: HashMap::new() };
     index.documents.insert(String::new(), Path::new());
     index.read(schema, &mut Path::new(), "");
-    let mut references = References { whole: schema.clone(), index, made: Vec::new() };
+    let mut prefix = MADE.to_owned();
+    let definitions = schema.get("$defs").and_then(Value::as_object);
+    while definitions.is_some_and(|definitions| definitions.keys().any(|name| name.starts_with(&prefix))) {
+        prefix.push('-');
+    }
+    let mut references = References { whole: schema.clone(), index, prefix, made: Vec::new() };
     references.rewrite(schema, "")?;
-    let made = references.made.iter().enumerate().map(|(i, path)| (format!("{MADE}{i}"), part(schema, path)));
+    let References { prefix, made, .. } = references;
+    let made = made.iter().enumerate().map(|(i, path)| (format!("{prefix}{i}"), part(schema, path)));
     let made: Map<String, Value> = made.filter_map(|(name, part)| Some((name, part?.clone()))).collect();
     if let (false, Some(keywords)) = (made.is_empty(), schema.as_object_mut()) {
         let definitions = keywords.entry("$defs").or_insert_with(|| Map::new().into());
@@ -88,6 +95,8 @@ impl Index {
 struct References {
     whole: Value,
     index: Index,
+    /// What definitions are called that are made for them.
+    prefix: String,
     /// The parts that need a definition, since the engine does not take their names.
     made: Vec<Path>,
 }
@@ -105,7 +114,8 @@ impl References {
                 }
             }
         }
-        inner_mut(schema).into_iter().try_for_each(|inner| self.rewrite(inner, &base))
+        let places: Vec<Path> = inner(schema).into_iter().map(|(names, _)| names).collect();
+        places.iter().filter_map(|names| part_mut(schema, names).map(|inner| self.rewrite(inner, &base))).collect()
     }
 
     /// What `reference`, in the document `base`, is to the engine.
@@ -125,7 +135,7 @@ impl References {
             self.made.push(path);
             self.made.len() - 1
         });
-        Ok(format!("#/$defs/{MADE}{known}"))
+        Ok(format!("#/$defs/{}{known}", self.prefix))
     }
 
     fn path(&self, reference: &str, base: &str) -> Option<Path> {
@@ -153,6 +163,14 @@ fn part<'s>(schema: &'s Value, path: &[String]) -> Option<&'s Value> {
     })
 }
 
+/// The same, to be changed.
+fn part_mut<'s>(schema: &'s mut Value, path: &[String]) -> Option<&'s mut Value> {
+    path.iter().try_fold(schema, |at, name| match at {
+        Value::Array(items) => items.get_mut(name.parse::<usize>().ok()?),
+        _ => at.get_mut(name),
+    })
+}
+
 /// Whether what a keyword says may be, or contain, schemas.
 fn has_schemas(keyword: &str) -> bool {
     !PLAIN_VALUES.contains(&keyword)
@@ -169,25 +187,6 @@ fn inner(schema: &Value) -> Vec<(Path, &Value)> {
                     named.iter().map(|(name, value)| (vec![keyword.clone(), name.clone()], value)).collect()
                 }
                 value => vec![(vec![keyword.clone()], value)],
-            });
-            inner.collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// The same, to be changed.
-fn inner_mut(schema: &mut Value) -> Vec<&mut Value> {
-    match schema {
-        Value::Array(items) => items.iter_mut().collect(),
-        Value::Object(keywords) => {
-            let values = keywords.iter_mut().filter(|(keyword, _)| has_schemas(keyword));
-            let inner = values.flat_map(|(keyword, value)| {
-                if NAMED_SCHEMAS.contains(&keyword.as_str()) && value.is_object() {
-                    value.as_object_mut().into_iter().flat_map(Map::values_mut).collect()
-                } else {
-                    vec![value]
-                }
             });
             inner.collect()
         }
@@ -309,6 +308,13 @@ mod tests {
         assert_eq!(made["prefixItems"], json!([{ "$ref": "#/$defs/ollm-0" }, { "$ref": "#/$defs/ollm-1" }]));
         assert_eq!(made["$defs"]["ollm-0"], json!({ "items": { "$ref": "#/$defs/ollm-0" } }));
         assert_eq!(made["$defs"]["ollm-1"], json!({ "type": "null" }));
+        let mut taken = schema;
+        taken["$defs"]["ollm-0"] = json!({ "type": "string" });
+        let made = resolved(&taken).unwrap();
+        assert_eq!(made["items"], json!({ "$ref": "#/$defs/ollm--0" }));
+        assert_eq!(made["$defs"]["ollm-0"], json!({ "type": "string" }));
+        let error = resolved(&json!({ "$defs": 3, "a/b": {}, "items": { "$ref": "#/a~1b" } })).unwrap_err();
+        assert!(error.contains("$defs is no object"), "{error}");
     }
 
     #[test]
