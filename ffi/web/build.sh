@@ -31,7 +31,7 @@ build() {
   local features=$1
   shift
   "$cargo" build -q -Zbuild-std=std,panic_abort -Zprofile-rustflags \
-    --config "profile.dist.package.ollm-runtime.rustflags=['-Ctarget-feature=$features']" \
+    --config "profile.dist.package.ollm-kernels.rustflags=['-Ctarget-feature=$features']" \
     --target wasm32-unknown-unknown --profile dist --locked "$@"
 }
 

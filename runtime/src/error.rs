@@ -4,16 +4,17 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use ollm_kernels::cpu::IsaError;
+use ollm_kernels::logits::LogitsError;
+use ollm_kernels::memory::OutOfMemory;
+
 use crate::branches::{AnswerRuleError, BranchError};
 #[cfg(feature = "chat-template")]
 use crate::chat::ChatError;
 use crate::constraint::ConstraintError;
 #[cfg(feature = "chat-template")]
 use crate::conversation::ConversationError;
-use crate::cpu::IsaError;
 use crate::gguf::GgufError;
-use crate::logits::LogitsError;
-use crate::memory::OutOfMemory;
 use crate::model::ModelError;
 use crate::plugin::{PluginError, SelectError};
 use crate::sampler::SamplerError;

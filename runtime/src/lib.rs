@@ -21,22 +21,15 @@
 //! | [`sampler`], [`chat`] | logits to a token; a conversation to a prompt |
 //! | [`constraint`] | grammars that generated text keeps to, and the tokens that they allow |
 //! | [`tokenizer`] | text to tokens and back |
-//! | [`logits`], [`random`] | softmax, top tokens; the same random numbers everywhere |
-//! | [`token_set`] | token masks: the tokens that a step may choose from |
 //! | [`model`] | configuration, checked weights, state, the forward pass |
-//! | [`ops`] | quantized matmul, norms, rotary embedding, attention: shapes in, shapes out |
-//! | [`cpu`] | instruction-set tokens, SIMD primitives, kernels, the thread pool |
-//! | [`quant`] | the block formats of ggml: scalar encode and decode |
 //! | [`gguf`] | the file format: parse and write |
 //! | [`storage`], [`atomic`] | bytes of a file; atomic replacement of a file |
-//! | [`memory`], `nameless`, `clock`, `json_schema` | memory, files, time, JSON schemas |
+//! | `nameless`, `clock`, `json_schema` | files, time, JSON schemas |
 //! | `json` | JSON with exact integers |
+//! | [`logits`], [`ops`], [`cpu`], [`quant`], [`token_set`], [`memory`], [`random`] | what computes: the crate `ollm-kernels`, with floors of its own |
 //!
 //! Each module has errors of its own. [`Error`] is the roof over them: it gathers the errors of all
 //! floors for programs that call several, and no module names it.
-
-#[cfg(target_endian = "big")]
-compile_error!("weights are read in place, which little-endian processors can");
 
 pub mod atomic;
 pub mod branches;
@@ -46,7 +39,6 @@ mod clock;
 pub mod constraint;
 #[cfg(feature = "chat-template")]
 pub mod conversation;
-pub mod cpu;
 pub mod draft;
 pub mod error;
 pub mod generate;
@@ -55,22 +47,16 @@ pub mod gguf;
 mod json;
 #[cfg(any(feature = "constraints", feature = "chat-template"))]
 mod json_schema;
-pub mod logits;
-pub mod memory;
 pub mod model;
 mod nameless;
-pub mod ops;
 pub mod plugin;
-
-pub mod quant;
-pub mod random;
 pub mod sampler;
 pub mod session;
 pub mod storage;
-pub mod token_set;
 pub mod tokenizer;
 
 pub use error::{Error, Result};
+pub use ollm_kernels::{cpu, logits, memory, ops, quant, random, token_set, with_format};
 
 /// The Rust program in the README is a program.
 #[cfg(doctest)]

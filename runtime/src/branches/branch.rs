@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use ollm_kernels::memory::{self, OutOfMemory};
+
 use crate::constraint::ConstraintError;
-use crate::memory::{self, OutOfMemory};
 use crate::session::SessionError;
 
 /// Branches that there are at most.

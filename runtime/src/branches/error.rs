@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::memory::OutOfMemory;
+use ollm_kernels::memory::OutOfMemory;
+
 use crate::plugin::SelectError;
 use crate::sampler::SamplerError;
 use crate::session::SessionError;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use ollm_kernels::memory;
+use ollm_kernels::random::Random;
+
 use crate::constraint::ConstraintError;
-use crate::memory;
 use crate::plugin::{draw, most_probable};
-use crate::random::Random;
 use crate::sampler::{Sampler, SamplerOptions};
 use crate::session::{Pick, Request, SessionError};
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::memory;
+use ollm_kernels::memory;
+
 use crate::plugin::LatentState;
 use crate::session::{Pick, Request, Session, SessionError};
 use crate::tokenizer::Tokenizer;

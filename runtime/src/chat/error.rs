@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use ollm_kernels::memory::OutOfMemory;
+
 use crate::gguf::GgufError;
-use crate::memory::OutOfMemory;
 
 /// The key of the template.
 pub(super) const KEY: &str = "tokenizer.chat_template";

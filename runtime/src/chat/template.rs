@@ -7,6 +7,8 @@ use std::ops::Range;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, Value, escape_formatter};
+use ollm_kernels::cpu;
+use ollm_kernels::memory;
 use serde_json::{Map, Value as Json};
 
 use super::date::Date;
@@ -15,9 +17,7 @@ use super::guard::{self, Guard};
 use super::message::{Message, Variables, probes, said};
 use super::source::Source;
 use super::{args, filters, objects, python, repr};
-use crate::cpu;
 use crate::gguf::Metadata;
-use crate::memory;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// Steps that every rendering may take. One step also pays for 64 bytes.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::memory::OutOfMemory;
+use ollm_kernels::memory::OutOfMemory;
 
 /// Why text cannot be constrained that way.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use crate::token_set::TokenSet;
+use ollm_kernels::token_set::TokenSet;
+
 use crate::tokenizer::Tokenizer;
 
 use super::error::ConstraintError;

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::memory;
-use crate::token_set::TokenSet;
+use ollm_kernels::memory;
+use ollm_kernels::token_set::TokenSet;
 
 use super::engine::Parser;
 use super::error::ConstraintError;

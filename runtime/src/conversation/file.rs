@@ -3,11 +3,11 @@
 use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
+use ollm_kernels::memory;
 use serde_json::{Map, Value, json};
 
 use crate::atomic;
 use crate::chat::{Message, Variables};
-use crate::memory;
 use crate::model::fingerprint;
 use crate::session::Session;
 use crate::storage;

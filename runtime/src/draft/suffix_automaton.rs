@@ -101,7 +101,7 @@ impl SuffixAutomaton {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
+    use ollm_kernels::random::Random;
 
     /// Against a search through the whole text.
     #[test]

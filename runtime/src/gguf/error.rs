@@ -192,3 +192,15 @@ impl std::error::Error for GgufError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_that_is_not_read_is_named() {
+        let error = |id| GgufError::UnknownTensorType { tensor: "t".to_owned(), id }.to_string();
+        assert!(error(40).starts_with("tensor \"t\" has type NVFP4 (40), which is not supported: "));
+        assert!(error(99).starts_with("tensor \"t\" has type number 99, which is not supported: "));
+    }
+}

@@ -5,9 +5,7 @@
 //! rows, and the file says which panels they are: [`LAYOUT_KEY`], [`LAYOUT_VERSION_KEY`].
 //! `convert/FORMAT.md` describes them for people.
 
-use std::fmt;
-
-use super::dtype::TensorType;
+use ollm_kernels::quant::{Layout, TensorType};
 
 /// The key that names the layout of a packed file's panels.
 pub const LAYOUT_KEY: &str = "ollm.packed.layout";
@@ -21,9 +19,6 @@ pub const PLAIN_ALIGNMENT_KEY: &str = "ollm.packed.plain_alignment";
 /// The version of the layout, the value of [`LAYOUT_VERSION_KEY`].
 pub const LAYOUT_VERSION: u32 = 1;
 
-/// Rows of a panel.
-pub const PANEL_ROWS: usize = 16;
-
 /// What `general.alignment` of a file with panels has to be at least: a cache line.
 pub const PANEL_ALIGNMENT: u32 = 64;
 
@@ -31,52 +26,17 @@ pub const PANEL_ALIGNMENT: u32 = 64;
 /// of ggml and of its forks.
 pub const PANEL_ID: u32 = 0x4f4c_0000;
 
-/// How the rows of a tensor lie in a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Layout {
-    /// One row after the other, as in every GGUF file.
-    Rows,
-    /// [`PANEL_ROWS`] rows interleaved, the last panel filled up with zeros. Quantized types only.
-    Panels,
-}
-
-impl Layout {
-    /// The name; that of panels is the value of [`LAYOUT_KEY`].
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Rows => "rows",
-            Self::Panels => "panels16",
-        }
-    }
-
-    /// Bytes of `rows` rows of `cols` elements; `None` if a row is not a whole number of blocks, or
-    /// there are too many bytes.
-    pub fn size(self, dtype: TensorType, rows: usize, cols: usize) -> Option<usize> {
-        let rows = match self {
-            Self::Rows => rows,
-            Self::Panels => rows.checked_next_multiple_of(PANEL_ROWS)?,
-        };
-        dtype.row_bytes(cols)?.checked_mul(rows)
-    }
-
-    /// The number of a type in a file, where the tensor has this layout.
-    pub(super) const fn type_id(self, dtype: TensorType) -> u32 {
-        match self {
-            Self::Rows => dtype.id(),
-            Self::Panels => dtype.id() + PANEL_ID,
-        }
-    }
-
-    /// The type and the layout with this number in a file.
-    pub(super) fn from_type_id(id: u32) -> Option<(TensorType, Self)> {
-        let rows = TensorType::from_id(id).map(|dtype| (dtype, Self::Rows));
-        let packed = || id.checked_sub(PANEL_ID).and_then(TensorType::from_id).filter(|dtype| dtype.is_quantized());
-        rows.or_else(|| packed().map(|dtype| (dtype, Self::Panels)))
+/// The number of a type in a file, where the tensor has this layout.
+pub(super) const fn type_id(dtype: TensorType, layout: Layout) -> u32 {
+    match layout {
+        Layout::Rows => dtype.id(),
+        Layout::Panels => dtype.id() + PANEL_ID,
     }
 }
 
-impl fmt::Display for Layout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
+/// The type and the layout with this number in a file.
+pub(super) fn from_type_id(id: u32) -> Option<(TensorType, Layout)> {
+    let rows = TensorType::from_id(id).map(|dtype| (dtype, Layout::Rows));
+    let packed = || id.checked_sub(PANEL_ID).and_then(TensorType::from_id).filter(|dtype| dtype.is_quantized());
+    rows.or_else(|| packed().map(|dtype| (dtype, Layout::Panels)))
 }

@@ -18,7 +18,6 @@
 #![forbid(unsafe_code)]
 
 mod codec;
-mod dtype;
 mod error;
 mod foreign;
 mod layout;
@@ -29,13 +28,11 @@ mod parts;
 mod value;
 mod write;
 
-pub use dtype::TensorType;
 pub use error::GgufError;
 pub use foreign::foreign;
-pub use layout::{
-    LAYOUT_KEY, LAYOUT_VERSION, LAYOUT_VERSION_KEY, Layout, PANEL_ALIGNMENT, PANEL_ID, PANEL_ROWS, PLAIN_ALIGNMENT_KEY,
-};
+pub use layout::{LAYOUT_KEY, LAYOUT_VERSION, LAYOUT_VERSION_KEY, PANEL_ALIGNMENT, PANEL_ID, PLAIN_ALIGNMENT_KEY};
 pub use metadata::Metadata;
+pub use ollm_kernels::quant::{Layout, PANEL_ROWS, TensorType};
 pub use parse::{Gguf, TensorInfo};
 pub use parts::{PART_KEYS, part_name};
 pub use value::{Array, Value, ValueType};

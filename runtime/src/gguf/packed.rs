@@ -1,7 +1,8 @@
 //! What the metadata of a packed file have to say.
 
+use super::Layout;
 use super::error::GgufError;
-use super::layout::{LAYOUT_KEY, LAYOUT_VERSION, LAYOUT_VERSION_KEY, Layout, PANEL_ALIGNMENT};
+use super::layout::{LAYOUT_KEY, LAYOUT_VERSION, LAYOUT_VERSION_KEY, PANEL_ALIGNMENT};
 use super::metadata::Metadata;
 
 type Result<T> = std::result::Result<T, GgufError>;
@@ -35,17 +36,18 @@ pub(super) fn check_allowed(layout: Layout, metadata: &Metadata, alignment: u32)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gguf::layout::{from_type_id, type_id};
     use crate::gguf::{ALIGNMENT_KEY, Gguf, PANEL_ID, TensorType, Value, Writer};
 
     #[test]
     fn numbers_in_files_round_trip_and_floats_have_no_panels() {
         for &dtype in TensorType::ALL {
-            assert_eq!(Layout::from_type_id(dtype.id()), Some((dtype, Layout::Rows)));
-            let panels = Layout::from_type_id(Layout::Panels.type_id(dtype));
+            assert_eq!(from_type_id(dtype.id()), Some((dtype, Layout::Rows)));
+            let panels = from_type_id(type_id(dtype, Layout::Panels));
             assert_eq!(panels, dtype.is_quantized().then_some((dtype, Layout::Panels)), "{dtype}");
         }
         for id in [PANEL_ID, PANEL_ID + 4, 4, u32::MAX] {
-            assert_eq!(Layout::from_type_id(id), None);
+            assert_eq!(from_type_id(id), None);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::codec::{ByteReader, Element};
+use super::layout::from_type_id;
 use super::packed::{check_allowed, check_known};
 use super::parts::{self, Part};
 use super::{
@@ -277,7 +278,7 @@ impl Raw {
     fn check(self) -> Result<TensorEntry> {
         let Self { name, dims, id, offset } = self;
         let unknown = || GgufError::UnknownTensorType { tensor: name.clone(), id };
-        let (dtype, layout) = Layout::from_type_id(id).ok_or_else(unknown)?;
+        let (dtype, layout) = from_type_id(id).ok_or_else(unknown)?;
         let size = size(&name, &dims, dtype, layout)?;
         Ok(TensorEntry { name, dims, dtype, layout, size, offset })
     }

@@ -10,6 +10,7 @@ use std::path::Path;
 use crate::atomic;
 
 use super::codec::{Element, write_str};
+use super::layout::type_id;
 use super::packed::{check_allowed, check_known};
 use super::parse::{alignment, size};
 use super::{
@@ -235,7 +236,7 @@ impl<'a> Writer<'a> {
             for dim in dims {
                 dim.write(out);
             }
-            layout.type_id(*dtype).write(out);
+            type_id(*dtype, *layout).write(out);
             (offset as u64).write(out);
             offset += size + self.padding(*size);
         }

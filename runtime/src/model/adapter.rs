@@ -10,9 +10,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
+use ollm_kernels::memory::{self, OutOfMemory};
+use ollm_kernels::ops::{Exec, MatmulOp, Quantized, for_each_row, matmul};
+
 use crate::gguf::Gguf;
-use crate::memory::{self, OutOfMemory};
-use crate::ops::{Exec, MatmulOp, Quantized, for_each_row, matmul};
 use crate::storage::Storage;
 
 use super::Model;

@@ -3,9 +3,9 @@
 //! streams are predicted by mixing them; what the layer makes of the first prediction corrects all
 //! of them.
 
-use crate::cpu::Isa;
-use crate::memory::OutOfMemory;
-use crate::ops::{Exec, MatmulOp, Matrix, add, add_scaled, for_each_row, matmul, mean_square, scale, soft_cap};
+use ollm_kernels::cpu::Isa;
+use ollm_kernels::memory::OutOfMemory;
+use ollm_kernels::ops::{Exec, MatmulOp, Matrix, add, add_scaled, for_each_row, matmul, mean_square, scale, soft_cap};
 
 use super::Model;
 use super::config::{Config, MAX_STREAMS};

@@ -1,7 +1,7 @@
 //! Attention: what mixes tokens by their keys and values.
 
-use crate::memory::OutOfMemory;
-use crate::ops::{
+use ollm_kernels::memory::OutOfMemory;
+use ollm_kernels::ops::{
     AttentionParams, Exec, Queries, RopeTable, attend, for_each_row, layer_norm, rms_norm, rotate, sigmoid,
 };
 

@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use ollm_kernels::ops::Matrix;
+
 use crate::gguf::Gguf;
-use crate::ops::Matrix;
 
 use super::config::{Config, LayerConfig};
 use super::error::ModelError;

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::memory::{self, OutOfMemory};
+use ollm_kernels::memory::{self, OutOfMemory};
 
 /// Checkpoints of a pass beside the regular ones: at its beginning, before its last token and at
 /// its end.

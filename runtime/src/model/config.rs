@@ -1,7 +1,8 @@
 //! The shape of a network, read from metadata and checked.
 
+use ollm_kernels::ops::{AttentionParams, KvHeads, Rotation};
+
 use crate::gguf::{Gguf, GgufError, Metadata, TensorInfo};
-use crate::ops::{AttentionParams, KvHeads, Rotation};
 
 use super::error::ModelError;
 use super::experts::ExpertsConfig;

@@ -1,7 +1,8 @@
 //! What the keys of a family say of its network, each read and checked.
 
+use ollm_kernels::ops::{Activation, RopePairing};
+
 use crate::gguf::{Array, GgufError, Value};
-use crate::ops::{Activation, RopePairing};
 
 use super::config::{MAX_STREAMS, QueryTemperature};
 use super::error::ModelError;

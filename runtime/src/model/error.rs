@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::cpu::TooManyThreads;
+use ollm_kernels::cpu::TooManyThreads;
+
 use crate::gguf::GgufError;
 use crate::storage::StorageError;
 

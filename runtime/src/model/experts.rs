@@ -4,8 +4,8 @@
 //! A router gives each token a score for each expert. The token passes through the few experts of
 //! the highest scores, whose outputs are added, each times its weight.
 
-use crate::memory::{self, OutOfMemory};
-use crate::ops::{Exec, for_each_row, sigmoid, softmax};
+use ollm_kernels::memory::{self, OutOfMemory};
+use ollm_kernels::ops::{Exec, for_each_row, sigmoid, softmax};
 
 use super::error::ModelError;
 use super::family::{Family, SharedRule};
@@ -234,7 +234,7 @@ impl FamilyKeys<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::{Isa, Pool};
+    use ollm_kernels::cpu::{Isa, Pool};
 
     fn config(count: usize, used: usize, gating: Gating, normalized: bool) -> ExpertsConfig {
         ExpertsConfig { count, used, ffn: 8, shared: None, gating, normalized, scale: 1.0 }

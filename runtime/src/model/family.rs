@@ -1,7 +1,7 @@
 //! The families of backbones that the forward pass knows. A family is a description, not code
 //! elsewhere.
 
-use crate::ops::{Activation, RopePairing};
+use ollm_kernels::ops::{Activation, RopePairing};
 
 use super::name::Role;
 

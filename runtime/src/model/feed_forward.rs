@@ -1,7 +1,7 @@
 //! The feed-forward network of a layer: dense, or a mixture of experts.
 
-use crate::memory::OutOfMemory;
-use crate::ops::{
+use ollm_kernels::memory::OutOfMemory;
+use ollm_kernels::ops::{
     MatmulOp, Matrix, activate, activate_gate, add_scaled, cut_off, for_each_row, gather, matmul, scatter_add, sigmoid,
 };
 

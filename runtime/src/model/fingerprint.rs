@@ -6,8 +6,9 @@
 //! alone, as `LoRA` does, unless that wrote [`FINETUNE_KEY`]: the fingerprint guards against
 //! mistakes, and no more.
 
+use ollm_kernels::ops::Matrix;
+
 use crate::gguf::{Gguf, TensorInfo, TensorType};
-use crate::ops::Matrix;
 
 use super::name::PLUGIN_PREFIX;
 
@@ -148,7 +149,7 @@ mod tests {
         let value = |i: usize| (i * 37 % 101) as f32 / 50.0 - 1.0 + if changed(i) { 0.25 } else { 0.0 };
         let values: Vec<f32> = (0..rows * cols).map(value).collect();
         let mut writer = Writer::new();
-        let data = crate::quant::encode(dtype, &values).unwrap();
+        let data = ollm_kernels::quant::encode(dtype, &values).unwrap();
         writer.tensor("blk.0.attn_q.weight", &[cols as u64, rows as u64], dtype, data).unwrap();
         writer.tensor("ollm.policy.weight", &[32], TensorType::F32, vec![u8::from(changed(0)); 128]).unwrap();
         let bytes = writer.to_bytes();
@@ -157,7 +158,7 @@ mod tests {
 
     #[test]
     fn weights_matter_in_every_type_and_a_plugin_does_not() {
-        for &dtype in TensorType::ALL.iter().filter(|&&dtype| crate::quant::is_writable(dtype)) {
+        for &dtype in TensorType::ALL.iter().filter(|&&dtype| ollm_kernels::quant::is_writable(dtype)) {
             let plain = of_weights(dtype, |_| false);
             assert_eq!(plain, of_weights(dtype, |i| i == 0));
             assert_ne!(plain, of_weights(dtype, |_| true), "{dtype}");

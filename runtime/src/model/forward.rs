@@ -1,8 +1,8 @@
 //! The forward pass: embed -> blocks -> norm -> hidden states, and the head that turns them into
 //! logits.
 
-use crate::memory::{self, OutOfMemory};
-use crate::ops::{Exec, MatmulOp, Quantized, add, for_each_row, matmul, scale, soft_cap};
+use ollm_kernels::memory::{self, OutOfMemory};
+use ollm_kernels::ops::{Exec, MatmulOp, Quantized, add, for_each_row, matmul, scale, soft_cap};
 
 use super::Model;
 use super::altup::{begin_streams, correct, predict, sum_streams};

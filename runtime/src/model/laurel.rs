@@ -1,8 +1,8 @@
 //! The learned augmented residual layer of attention (LAuReL: Menghani et al. 2024, arXiv
 //! 2411.07501), of low rank, as Gemma 3n has it.
 
-use crate::memory::OutOfMemory;
-use crate::ops::{add, for_each_row, scale};
+use ollm_kernels::memory::OutOfMemory;
+use ollm_kernels::ops::{add, for_each_row, scale};
 
 use super::name::Role;
 use super::pass::{Pass, Place, Stage, multiply, normalize};

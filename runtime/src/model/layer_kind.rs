@@ -1,6 +1,6 @@
 //! How layers mix tokens: which layers of a file are recurrent, and their shapes.
 
-use crate::ops::{DeltaRule, SelectiveScan};
+use ollm_kernels::ops::{DeltaRule, SelectiveScan};
 
 use super::error::ModelError;
 use super::family::{Family, RecurrentKind};

@@ -9,7 +9,8 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::cpu;
+use ollm_kernels::cpu;
+
 use crate::storage::Storage;
 
 use super::error::ModelError;

@@ -1,8 +1,10 @@
 //! Mamba 2: a selective state-space model, whose state is a matrix for each head, of whatever
 //! length the text is (Granite 4, Falcon H1; Dao & Gu 2024, arXiv 2405.21060).
 
-use crate::memory::OutOfMemory;
-use crate::ops::{Activation, Exec, SelectiveScan, activate, activate_gate, decay, for_each_row, rms_norm, time_step};
+use ollm_kernels::memory::OutOfMemory;
+use ollm_kernels::ops::{
+    Activation, Exec, SelectiveScan, activate, activate_gate, decay, for_each_row, rms_norm, time_step,
+};
 
 use super::layer_kind::{LayerKind, Mamba2Config};
 use super::name::Role;

@@ -34,8 +34,9 @@ mod weights;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use ollm_kernels::ops::Matrix;
+
 use crate::gguf::Gguf;
-use crate::ops::Matrix;
 use crate::storage::Storage;
 
 pub use adapter::{Adapted, Adapter};

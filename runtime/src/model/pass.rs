@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use crate::cpu::{Isa, Pool};
-use crate::memory::OutOfMemory;
-use crate::ops::{Exec, MatmulOp, Quantized, add, add_scaled, for_each_row, layer_norm, matmul, rms_norm};
+use ollm_kernels::cpu::{Isa, Pool};
+use ollm_kernels::memory::OutOfMemory;
+use ollm_kernels::ops::{Exec, MatmulOp, Quantized, add, add_scaled, for_each_row, layer_norm, matmul, rms_norm};
 
 use super::Model;
 use super::adapter::Adapted;

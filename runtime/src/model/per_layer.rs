@@ -2,8 +2,8 @@
 //! one for every layer (Gemma 3n and 4, `project_per_layer_inputs` in transformers). The table of
 //! them is larger than all layers together, and a step reads one row of it: it stays in the file.
 
-use crate::memory::OutOfMemory;
-use crate::ops::{Exec, MatmulOp, activate_gate, add_scaled, for_each_row, matmul, rms_norm, scale};
+use ollm_kernels::memory::OutOfMemory;
+use ollm_kernels::ops::{Exec, MatmulOp, activate_gate, add_scaled, for_each_row, matmul, rms_norm, scale};
 
 use super::Model;
 use super::altup::add_to_inactive_streams;

@@ -20,7 +20,7 @@
 use std::borrow::Cow;
 use std::f64::consts::TAU;
 
-use crate::ops::Rotation;
+use ollm_kernels::ops::Rotation;
 
 use super::error::ModelError;
 use super::keys::FamilyKeys;

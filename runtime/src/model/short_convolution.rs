@@ -1,7 +1,7 @@
 //! Gated short convolutions: what mixes a token with the few before it (LFM2, arXiv 2511.23404).
 
-use crate::memory::OutOfMemory;
-use crate::ops::{Convolution, Exec, for_each_row};
+use ollm_kernels::memory::OutOfMemory;
+use ollm_kernels::ops::{Convolution, Exec, for_each_row};
 
 use super::name::Role;
 use super::pass::{Part, Pass, Place, Stage, add_bias, add_residual, input, multiply};

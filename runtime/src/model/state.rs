@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::memory::{self, OutOfMemory};
-use crate::ops::{KvHeads, KvType, LayerKvCache, Quantized, RopeTable, Rotation};
+use ollm_kernels::memory::{self, OutOfMemory};
+use ollm_kernels::ops::{KvHeads, KvType, LayerKvCache, Quantized, RopeTable, Rotation};
 
 use super::checkpoints::Checkpoints;
 use super::config::{Config, LayerConfig};

@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
+use ollm_kernels::ops::{Matrix, Panels};
+
 use crate::gguf::{Gguf, Layout, TensorInfo, TensorType};
-use crate::ops::{Matrix, Panels};
 use crate::storage::Storage;
 
 use super::error::ModelError;

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use ollm_kernels::memory::OutOfMemory;
+
 use crate::gguf::{GgufError, TensorType};
-use crate::memory::OutOfMemory;
 use crate::model::ModelError;
 use crate::storage::StorageError;
 

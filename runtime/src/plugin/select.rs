@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::logits;
-use crate::random::Random;
+use ollm_kernels::logits;
+use ollm_kernels::random::Random;
 
 use super::hold::{HoldEnd, HoldUntil};
 

@@ -7,12 +7,13 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::gguf::Gguf;
-use crate::memory::{self, OutOfMemory};
-use crate::model::{Model, Tensor, vector};
-use crate::ops::{
+use ollm_kernels::memory::{self, OutOfMemory};
+use ollm_kernels::ops::{
     Activation, Exec, MatmulOp, Matrix, Quantized, activate, activate_gate, add, matmul, rms_norm, softmax,
 };
+
+use crate::gguf::Gguf;
+use crate::model::{Model, Tensor, vector};
 use crate::storage::Storage;
 
 use super::error::PluginError;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::logits::LogitsError;
-use crate::memory::OutOfMemory;
+use ollm_kernels::logits::LogitsError;
+use ollm_kernels::memory::OutOfMemory;
 
 use super::filter::Filter;
 

@@ -1,6 +1,6 @@
 //! Mirostat 2: a draw whose surprise is steered.
 
-use crate::logits::LogitsError;
+use ollm_kernels::logits::LogitsError;
 
 use super::options::Mirostat;
 use super::pool::Pool;
@@ -34,7 +34,7 @@ impl Surprise {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
+    use ollm_kernels::random::Random;
 
     const MIROSTAT: Mirostat = Mirostat { tau: 1.5, eta: 0.3 };
 

@@ -10,7 +10,7 @@
 //! A random number belongs to a place in a text: it follows from the seed and the number of tokens
 //! before it, not from what was drawn earlier. So a rewound, forked or restored text continues as
 //! it would have, and the same seed makes the same choices from the same logits on every platform
-//! ([`Random`](crate::random::Random); the exponential and the logarithm of [`logits`]). Mirostat
+//! ([`Random`](ollm_kernels::random::Random); the exponential and the logarithm of [`logits`]). Mirostat
 //! alone remembers how surprising its tokens were, and follows a rewind and a fork, but begins anew
 //! in a restored session.
 //!
@@ -32,9 +32,9 @@ pub use error::SamplerError;
 pub use filter::Filter;
 pub use options::{Dry, DynamicTemperature, LogitsEdit, Mirostat, SamplerOptions, Xtc};
 
-use crate::logits::{self, LogitsError};
-use crate::memory;
-use crate::token_set::TokenSet;
+use ollm_kernels::logits::{self, LogitsError};
+use ollm_kernels::memory;
+use ollm_kernels::token_set::TokenSet;
 
 use mirostat::Surprise;
 use pool::Pool;

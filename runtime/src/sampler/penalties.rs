@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::logits::LogitsError;
+use ollm_kernels::logits::LogitsError;
 
 use super::options::{Dry, SamplerOptions};
 use super::pool::Pool;
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn common_beginnings_are_counted() {
-        let random = &mut crate::random::Random::new(5);
+        let random = &mut ollm_kernels::random::Random::new(5);
         for length in 0..40 {
             let tokens: Vec<u32> = (0..length).map(|_| random.below(2) as u32).collect();
             let slow = |i: usize| tokens[i..].iter().zip(&tokens).take_while(|(a, b)| a == b).count();

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::logits::{self, Candidate, LogitsError};
-use crate::memory;
-use crate::random::Random;
-use crate::token_set::TokenSet;
+use ollm_kernels::logits::{self, Candidate, LogitsError};
+use ollm_kernels::memory;
+use ollm_kernels::random::Random;
+use ollm_kernels::token_set::TokenSet;
 
 use super::options::{DynamicTemperature, Xtc};
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use crate::memory::{self, OutOfMemory};
+use ollm_kernels::memory::{self, OutOfMemory};
 
 use super::latents::LogitsPlan;
 

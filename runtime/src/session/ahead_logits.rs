@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
-use crate::memory::{self, OutOfMemory};
-use crate::ops::Quantized;
+use ollm_kernels::memory::{self, OutOfMemory};
+use ollm_kernels::ops::Quantized;
+
 use crate::plugin::LatentState;
 
 use super::ahead::AheadLogits;

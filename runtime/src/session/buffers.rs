@@ -1,7 +1,8 @@
 //! The buffers of a forward pass and of its logits.
 
+use ollm_kernels::ops::Quantized;
+
 use crate::model::{Config, Scratch};
-use crate::ops::Quantized;
 
 /// Buffers, kept from pass to pass.
 #[derive(Debug, Default)]

@@ -1,11 +1,12 @@
 //! The choice of a step: a latent, and then a token of its distribution.
 
+use ollm_kernels::logits;
+use ollm_kernels::memory;
+use ollm_kernels::token_set::TokenSet;
+
 use crate::constraint::{Allowed, ConstraintError};
-use crate::logits;
-use crate::memory;
 use crate::plugin::{LatentState, check_latent};
 use crate::sampler::{Sampler, SamplerError};
-use crate::token_set::TokenSet;
 
 use super::buffers::BufferBytes;
 use super::error::SessionError;

@@ -1,6 +1,6 @@
 //! The context shift: which tokens stay when the context is full.
 
-use crate::memory;
+use ollm_kernels::memory;
 
 use super::buffers::BufferBytes;
 use super::error::SessionError;

@@ -1,8 +1,9 @@
 //! Embeddings: one vector for a text; and scores of its labels, or of a pair of texts.
 
-use crate::memory;
+use ollm_kernels::memory;
+use ollm_kernels::ops::{Activation, Exec, MatmulOp, Quantized, activate, add, layer_norm, matmul, soft_cap, softmax};
+
 use crate::model::{ClassifierRule, Linear, Model, Pooling};
-use crate::ops::{Activation, Exec, MatmulOp, Quantized, activate, add, layer_norm, matmul, soft_cap, softmax};
 use crate::tokenizer::TextPair;
 
 use super::error::SessionError;

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use ollm_kernels::cpu::{IsaError, TooManyThreads};
+use ollm_kernels::logits::LogitsError;
+use ollm_kernels::memory::OutOfMemory;
+
 use crate::constraint::ConstraintError;
-use crate::cpu::{IsaError, TooManyThreads};
-use crate::logits::LogitsError;
-use crate::memory::OutOfMemory;
 use crate::plugin::{PluginError, SelectError};
 use crate::sampler::SamplerError;
 

@@ -2,8 +2,9 @@
 
 use std::ops::ControlFlow;
 
+use ollm_kernels::memory;
+
 use crate::clock::Instant;
-use crate::memory;
 
 use super::error::SessionError;
 use super::state::Session;

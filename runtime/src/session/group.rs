@@ -7,8 +7,9 @@
 
 use std::sync::Arc;
 
+use ollm_kernels::memory::OutOfMemory;
+
 use crate::clock::Instant;
-use crate::memory::OutOfMemory;
 use crate::model::{BATCH, Part, Scratch, Stage, forward};
 use crate::plugin::LatentState;
 

@@ -3,11 +3,12 @@
 
 use std::ops::Range;
 
-use crate::cpu::Isa;
-use crate::logits;
-use crate::memory::{self, OutOfMemory};
+use ollm_kernels::cpu::Isa;
+use ollm_kernels::logits;
+use ollm_kernels::memory::{self, OutOfMemory};
+use ollm_kernels::ops::{Quantized, softmax};
+
 use crate::model::{Model, head};
-use crate::ops::{Quantized, softmax};
 use crate::plugin::{self, LatentState, Plugin, Selector};
 
 use super::error::SessionError;

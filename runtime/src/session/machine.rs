@@ -1,7 +1,7 @@
 //! The threads of a session, for prefill and for decode, and its pace (cancelling, duty cycle).
 
-use crate::cpu::{self, Isa, Pool, Workers};
-use crate::ops::Exec;
+use ollm_kernels::cpu::{self, Isa, Pool, Workers};
+use ollm_kernels::ops::Exec;
 
 use super::error::SessionError;
 use super::options::SessionOptions;

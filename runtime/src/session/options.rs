@@ -1,13 +1,14 @@
 //! The options of a session, and the memory that it needs.
 
-use crate::cpu::{Isa, Workers};
+use ollm_kernels::cpu::{Isa, Workers};
+use ollm_kernels::ops::KvType;
+
 use crate::model::Config;
-use crate::ops::KvType;
 
 /// How a session runs. The default takes what the machine and the model offer.
 #[derive(Clone, Debug, Default)]
 pub struct SessionOptions {
-    /// Threads for decode (a single step), at most [`MAX_THREADS`](crate::cpu::MAX_THREADS); 0
+    /// Threads for decode (a single step), at most [`MAX_THREADS`](ollm_kernels::cpu::MAX_THREADS); 0
     /// takes as many as the system has cores for.
     pub threads: usize,
     /// Threads for prefill (many tokens at once), as many at most; 0 takes as many as for a step.

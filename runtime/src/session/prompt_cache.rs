@@ -9,7 +9,8 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::memory;
+use ollm_kernels::memory;
+
 use crate::model::fingerprint;
 
 use super::error::SessionError;

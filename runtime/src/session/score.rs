@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use ollm_kernels::logits;
+use ollm_kernels::memory;
+
 use crate::clock::Instant;
-use crate::logits;
-use crate::memory;
 use crate::model::BATCH;
 use crate::plugin::{LatentState, Plugin, Selector};
 

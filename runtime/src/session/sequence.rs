@@ -3,10 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use ollm_kernels::memory;
+use ollm_kernels::ops;
+
 use crate::constraint::Constraint;
-use crate::memory;
 use crate::model::{Adapted, Config, Model, Scratch, State};
-use crate::ops;
 use crate::plugin::Plugin;
 
 use super::ahead::Ahead;

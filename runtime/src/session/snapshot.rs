@@ -5,11 +5,12 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use ollm_kernels::memory::{self, OutOfMemory};
+use ollm_kernels::ops::{KvType, LayerKvCache, Rotation};
+
 use crate::atomic;
 use crate::gguf::TensorType;
-use crate::memory::{self, OutOfMemory};
 use crate::model::{Config, Gating, LayerConfig, Model, PLUGIN_PREFIX, State, fingerprint};
-use crate::ops::{KvType, LayerKvCache, Rotation};
 use crate::plugin::LatentState;
 
 use super::error::SessionError;

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use ollm_kernels::memory;
+use ollm_kernels::ops::{KvType, LayerKvCache};
+
 use crate::constraint::{Constraint, ConstraintError};
-use crate::memory;
 use crate::model::{Adapted, Config, Model, Scratch, State};
-use crate::ops::{KvType, LayerKvCache};
 use crate::plugin::schema::PluginConfig;
 use crate::plugin::{LatentState, Plugin};
 

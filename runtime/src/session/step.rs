@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use ollm_kernels::logits;
+use ollm_kernels::memory;
+use ollm_kernels::ops::for_each_row;
+
 use crate::clock::Instant;
-use crate::logits;
-use crate::memory;
-use crate::ops::for_each_row;
 use crate::plugin::{Selector, check_latent, check_value};
 use crate::sampler::Sampler;
 

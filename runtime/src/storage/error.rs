@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::{fmt, io};
 
-use crate::memory::OutOfMemory;
+use ollm_kernels::memory::OutOfMemory;
 
 /// Why bytes cannot be had.
 #[derive(Debug)]

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
 use memmap2::MmapOptions;
-
-use crate::memory;
+use ollm_kernels::memory;
 
 use super::borrowed::{Borrowed, Release};
 use super::bytes::{ALIGNMENT, Aligned, Backing, Storage};

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use ahash::AHashMap;
+use ollm_kernels::memory::{self, OutOfMemory};
 
 use super::merges::Merges;
 use super::pre::{Alphabet, Pre};
@@ -10,7 +11,6 @@ use super::special::Part;
 use super::vocab::Vocabulary;
 use super::{TokenizerError, bytes};
 use crate::gguf::Metadata;
-use crate::memory::{self, OutOfMemory};
 
 /// A pre-tokenizer, then merges.
 #[derive(Debug)]

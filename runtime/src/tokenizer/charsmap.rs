@@ -10,9 +10,10 @@
 
 use std::borrow::Cow;
 
+use ollm_kernels::memory::OutOfMemory;
+
 use super::TokenizerError;
 use crate::gguf::{Array, Metadata, Value};
-use crate::memory::OutOfMemory;
 
 const KEY: &str = "tokenizer.ggml.precompiled_charsmap";
 
@@ -152,7 +153,7 @@ mod tests {
     /// Whatever the units are: no place lies outside.
     #[test]
     fn no_trie_is_left() {
-        let mut random = crate::random::Random::new(1);
+        let mut random = ollm_kernels::random::Random::new(1);
         for _ in 0..200 {
             let trie: Vec<u8> = (0..64).flat_map(|_| (random.below(1 << 32) as u32).to_le_bytes()).collect();
             let map = CharsMap::parse(&[&256_u32.to_le_bytes()[..], &trie, "é\0é\0".as_bytes()].concat()).unwrap();

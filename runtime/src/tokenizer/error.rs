@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use ollm_kernels::memory::OutOfMemory;
+
 use super::{form, pre};
 use crate::gguf::GgufError;
-use crate::memory::OutOfMemory;
 
 /// The values of `tokenizer.ggml.model` that are read from lists.
 pub(super) const MODELS: [&str; 4] = ["gpt2", "llama", "gemma4", "t5"];

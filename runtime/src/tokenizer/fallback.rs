@@ -1,7 +1,8 @@
 //! What becomes of text that is no token, where a vocabulary is written in characters.
 
+use ollm_kernels::memory::{self, OutOfMemory};
+
 use super::TokenizerError;
-use crate::memory::{self, OutOfMemory};
 
 #[derive(Debug)]
 pub(super) enum Fallback {

@@ -6,7 +6,7 @@ use unicode_normalization::{
     IsNormalized, UnicodeNormalization as _, is_nfc_quick, is_nfd_quick, is_nfkc_quick, is_nfkd_quick,
 };
 
-use crate::memory::OutOfMemory;
+use ollm_kernels::memory::OutOfMemory;
 
 /// The key that says how text is normalized.
 pub const KEY: &str = "ollm.tokenizer.normalizer";

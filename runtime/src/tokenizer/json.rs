@@ -11,6 +11,8 @@ use tokenizers::{
     Tokenizer,
 };
 
+use ollm_kernels::memory;
+
 use super::TokenizerError;
 use super::oniguruma;
 use super::special::{ControlTokens, Special, Specials, TakesSpaces, TextPart};
@@ -18,7 +20,6 @@ use super::vocab::{Spelling, TokenBytes, hex_byte};
 use super::warning::Warnings;
 use super::wordpiece;
 use crate::gguf::Metadata;
-use crate::memory;
 
 /// Memory that the `tokenizers` crate, which cannot be refused memory, takes for a byte of text at
 /// most: the text before and after each change with the places of its bytes, and what it notes of

@@ -3,6 +3,8 @@
 //! Special tokens are cut out; what lies between them is normalized, and then merges, or the scores
 //! of unigrams, make tokens of it.
 
+use ollm_kernels::memory::{self, OutOfMemory};
+
 use super::bpe::Bpe;
 use super::normalizer::Normalizer;
 use super::pre::{Alphabet, Pre};
@@ -13,7 +15,6 @@ use super::vocab::{Spelling, TokenBytes, Vocabulary};
 use super::warning::{TokenizerWarning, Warnings};
 use super::{TokenizerError, error, ids};
 use crate::gguf::Metadata;
-use crate::memory::{self, OutOfMemory};
 
 /// Special tokens, a normalizer and an algorithm.
 #[derive(Debug)]

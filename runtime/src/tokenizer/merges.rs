@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use ahash::AHashMap;
+use ollm_kernels::memory::{self, OutOfMemory};
 
 use super::TokenizerError;
-use crate::memory::{self, OutOfMemory};
 
 /// What two tokens become, and how early: the lowest rank first.
 #[derive(Clone, Copy, Debug)]
@@ -131,7 +131,7 @@ mod tests {
     fn random(seed: u64) -> (Merges, Vec<String>) {
         let mut texts: Vec<String> = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
         let mut lines = Vec::new();
-        let mut random = crate::random::Random::new(seed);
+        let mut random = ollm_kernels::random::Random::new(seed);
         while texts.len() < 24 {
             let [left, right] = [0, 1].map(|_| texts[random.below(texts.len())].clone());
             let joined = format!("{left}{right}");
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn merges_are_those_of_the_naive_search() {
-        let mut random_text = crate::random::Random::new(1);
+        let mut random_text = ollm_kernels::random::Random::new(1);
         for seed in 0..50 {
             let (merges, _) = random(seed);
             for length in [0, 1, 2, 3, 20, 200] {

@@ -54,8 +54,9 @@ pub use warning::TokenizerWarning;
 
 use std::ops::Range;
 
+use ollm_kernels::memory::{self, OutOfMemory};
+
 use crate::gguf::Metadata;
-use crate::memory::{self, OutOfMemory};
 use enclosure::Enclosure;
 use ids::NamedTokens;
 use json::Json;

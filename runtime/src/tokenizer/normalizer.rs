@@ -10,12 +10,13 @@
 
 use std::borrow::Cow;
 
+use ollm_kernels::memory::{self, OutOfMemory};
+
 use super::TokenizerError;
 use super::charsmap::CharsMap;
 use super::form::{Form, KEY, NAMES};
 use super::vocab::SPACE;
 use crate::gguf::Metadata;
-use crate::memory::{self, OutOfMemory};
 
 /// What a file does to a text, in order.
 #[derive(Debug, Default)]

@@ -7,8 +7,9 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::ops::Range;
 
+use ollm_kernels::memory::{self, OutOfMemory};
+
 use super::prefixes::Prefixes;
-use crate::memory::{self, OutOfMemory};
 
 /// A token that is found by its text.
 #[derive(Debug)]
@@ -264,7 +265,7 @@ mod tests {
 
     #[test]
     fn the_parts_are_those_of_the_naive_search() {
-        let mut random = crate::random::Random::new(5);
+        let mut random = ollm_kernels::random::Random::new(5);
         let mut text =
             |most: usize| -> String { (0..=random.below(most)).map(|_| ['a', 'b', 'é'][random.below(3)]).collect() };
         for _ in 0..300 {

@@ -500,7 +500,7 @@ mod tests {
 
     use super::super::oniguruma::translated;
     use super::super::pre::{self, Pre};
-    use crate::random::Random;
+    use ollm_kernels::random::Random;
 
     fn pieces<'t>(name: &str, text: &'t str) -> Vec<&'t str> {
         Pre::named(name).unwrap().pieces(text).collect()

@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use std::ops::Range;
 
 use ahash::AHashMap;
+use ollm_kernels::memory::{self, OutOfMemory};
 
 use super::TokenizerError;
 use super::fallback::Fallback;
@@ -16,7 +17,6 @@ use super::merges::join;
 use super::special::{Part, ids_of};
 use super::vocab::Vocabulary;
 use crate::gguf::Metadata;
-use crate::memory::{self, OutOfMemory};
 
 /// Merges over all that lies between two special tokens.
 #[derive(Debug)]

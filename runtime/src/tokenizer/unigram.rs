@@ -6,6 +6,7 @@
 //! token itself may also be unknown, at a score that is lower than all.
 
 use ahash::AHashMap;
+use ollm_kernels::memory::{self, OutOfMemory};
 
 use super::TokenizerError;
 use super::fallback::Fallback;
@@ -13,7 +14,6 @@ use super::prefixes::Prefixes;
 use super::special::{Part, ids_of};
 use super::vocab::{TokenKind, Vocabulary};
 use crate::gguf::Metadata;
-use crate::memory::{self, OutOfMemory};
 
 /// How much lower than the lowest score that of an unknown character is.
 const UNKNOWN_PENALTY: f32 = 10.0;

@@ -1,11 +1,11 @@
 //! What is said is never a control token, whatever it says.
 
+use ollm_kernels::random::Random;
 use serde_json::{Map, Value, json};
 
 use super::super::*;
 use super::families::{GEMMA3, GUARDED, QWEN, tools};
 use crate::gguf::{Gguf, Writer};
-use crate::random::Random;
 use crate::tokenizer::Tokenizer;
 
 /// Control tokens of all families, and two that no bracket begins.

@@ -12,10 +12,10 @@ use llguidance::api::{ParserLimits, StopReason, TopLevelGrammar};
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::{InferenceCapabilities, TokEnv};
 use llguidance::{Matcher, ParserFactory};
+use ollm_kernels::cpu::with_stack;
+use ollm_kernels::token_set::TokenSet;
 
-use crate::cpu::with_stack;
 use crate::json_schema;
-use crate::token_set::TokenSet;
 use crate::tokenizer::Tokenizer;
 
 use super::error::ConstraintError;

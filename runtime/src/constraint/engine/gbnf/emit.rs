@@ -54,7 +54,7 @@ fn times(from: u32, to: Option<u32>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::cpu::with_stack;
+    use ollm_kernels::cpu::with_stack;
 
     /// For a model whose only token with a name is `<a>`, and whose texts end with token 9.
     fn to_lark(text: &str) -> Result<String, String> {
