@@ -207,7 +207,7 @@ static void a_child_computes_alone_and_frees(void) {
 
 /* As much as the header says is enough for every call. */
 static void *with_little_stack(void *user) {
-    static uint32_t text[96];
+    static uint32_t text[40];
     ollm_session *session = new_session(model, plugin, 256), *fork = NULL;
     ollm_branches *branches = NULL;
     ollm_found found;
