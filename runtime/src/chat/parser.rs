@@ -1,5 +1,7 @@
 //! An answer as it comes, taken apart: what the model thinks, what it says, which tools it calls.
 
+use std::mem;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -47,6 +49,10 @@ pub struct ChatParser {
     state: State,
     /// What is not decided.
     held: String,
+    /// Bytes of the answer that are decided.
+    decided: usize,
+    /// Where what the model says is in the answer, as far as nobody has asked yet.
+    said: Vec<Range<usize>>,
     /// The tools that were offered.
     tools: Arc<[Tool]>,
 }
@@ -88,7 +94,7 @@ impl ChatParser {
     /// thought: see [`Reasoning::is_open_in`](super::Reasoning::is_open_in).
     pub fn new(format: ChatFormat, in_reasoning: bool) -> Self {
         let state = if in_reasoning && format.reasoning.is_some() { State::Opened } else { State::Start };
-        Self { format, state, held: String::new(), tools: Arc::new([]) }
+        Self { format, state, held: String::new(), decided: 0, said: Vec::new(), tools: Arc::new([]) }
     }
 
     /// The same parser for calls of the tools in these variables: where a form writes arguments
@@ -116,19 +122,20 @@ impl ChatParser {
     /// out is told as [`ChatEvent::Malformed`].
     pub fn finish_cut(&mut self) -> Vec<ChatEvent> {
         let (mut events, begins) = (Vec::new(), self.begins_bare());
-        if !self.is_reasoning() {
-            self.held.truncate(self.held.len() - self.begun_mark());
+        let begun = if self.is_reasoning() { 0 } else { self.begun_mark() };
+        if begun > 0 {
+            // White space around a call belongs to it.
+            self.held.truncate(self.held[..self.held.len() - begun].trim_end().len());
         }
         while let Some(mut step) = self.step(true) {
             let is_rest = step.taken == self.held.len();
             if is_rest && matches!(step.events.last(), Some(ChatEvent::Malformed(_))) {
                 step.events.drain(..step.events.len() - 1);
             }
-            self.held.drain(..step.taken);
-            self.state = step.next;
-            events.extend(step.events);
+            events.extend(self.take(step));
         }
         if begins && !events.iter().any(|event| matches!(event, ChatEvent::Call(_))) {
+            self.said.clear();
             return vec![ChatEvent::Malformed(unfinished())];
         }
         join(events)
@@ -154,9 +161,20 @@ impl ChatParser {
         at.map_or(0, |at| self.held.len() - at)
     }
 
-    /// How many bytes of the text so far are not decided yet.
-    pub fn undecided(&self) -> usize {
-        self.held.len()
+    /// How many bytes of the answer are decided: what they are has come out.
+    pub fn decided(&self) -> usize {
+        self.decided
+    }
+
+    /// How many bytes of the answer have come.
+    pub fn position(&self) -> usize {
+        self.decided + self.held.len()
+    }
+
+    /// Where in the answer, in bytes, the texts lie that came out since this was asked last: as
+    /// ranges in ascending order. The rest is thoughts, calls, marks and white space around them.
+    pub fn take_said(&mut self) -> Vec<Range<usize>> {
+        mem::take(&mut self.said)
     }
 
     /// Whether the model is thinking, as far as the text so far shows.
@@ -167,11 +185,25 @@ impl ChatParser {
     fn advance(&mut self, last: bool) -> Vec<ChatEvent> {
         let mut events = Vec::new();
         while let Some(step) = self.step(last) {
-            self.held.drain(..step.taken);
-            self.state = step.next;
-            events.extend(step.events);
+            events.extend(self.take(step));
         }
         join(events)
+    }
+
+    /// Goes on behind a step. A text is the end of what the step takes.
+    fn take(&mut self, step: Step) -> Vec<ChatEvent> {
+        self.held.drain(..step.taken);
+        self.state = step.next;
+        self.decided += step.taken;
+        for event in &step.events {
+            let ChatEvent::Text(text) = event else { continue };
+            let said = self.decided - text.len()..self.decided;
+            match self.said.last_mut() {
+                Some(last) if last.end == said.start => last.end = said.end,
+                _ => self.said.push(said),
+            }
+        }
+        step.events
     }
 
     /// The next step, if one is sure.

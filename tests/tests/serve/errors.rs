@@ -1,7 +1,7 @@
 //! What is wrong with a request, and who may ask.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use ollm_tests::http::{Reply, Server, read};
@@ -82,6 +82,10 @@ fn wrong_fields_are_told_in_the_shape_of_the_api() {
         (json!({ "stop": vec!["x"; 10_000] }), 400, "stop"),
         (json!({ "ollm": { "latent": OPTIONS } }), 400, "ollm.latent"),
         (json!({ "ollm": { "mode": "best" } }), 400, "ollm.mode"),
+        (json!({ "ollm": { "mode": format!("script:1,{OPTIONS}") } }), 400, "ollm.mode"),
+        (json!({ "ollm": { "strategy": "vote", "expand": "top:99" } }), 400, "ollm.expand"),
+        (json!({ "ollm": { "strategy": "best", "score": "value" } }), 400, "ollm.score"),
+        (json!({ "ollm": { "strategy": "vote", "weight": "value" } }), 400, "ollm.weight"),
         (json!({ "ollm": { "latent": 1, "mode": "policy" } }), 400, "ollm.latent"),
         (json!({ "ollm": { "show_options": 0 } }), 400, "ollm.show_options"),
         (json!({ "ollm": { "show_options": 100 }, "n": 64, "max_tokens": 64 }), 400, "ollm.show_options"),
@@ -118,6 +122,11 @@ fn wrong_messages_and_tools_are_told_by_their_place() {
         (json!({ "messages": [called(json!([{ "id": "x" }]))] }), 400, "messages[0].tool_calls[0].function"),
         (
             json!({ "messages": [called(json!([{ "id": "x", "function": { "name": "f" } }]))] }),
+            400,
+            "messages[0].tool_calls[0].function.arguments",
+        ),
+        (
+            json!({ "messages": [called(json!([{ "id": "x", "function": { "name": "f", "arguments": "{" } }]))] }),
             400,
             "messages[0].tool_calls[0].function.arguments",
         ),
@@ -242,6 +251,21 @@ fn what_is_no_request_is_told_and_what_is_empty_is_one() {
     assert_eq!(server.ask("GET", "/health", &[&head], b"").status, 431);
     let huge = server.ask("POST", "/v1/completions", &[], &vec![b' '; 10 << 20]);
     assert_eq!((huge.status, &huge.json()["error"]["code"]), (413, &json!("body_too_large")));
+    // A connection is not used again behind a body that nobody has read; else it is.
+    for (path, closes) in [("/v1/nothing", true), ("/v1/completions", false)] {
+        let mut stream = server.connect();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&vec![b' '; 200_000]).unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0_u8];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0].to_ascii_lowercase());
+        }
+        let says = head.windows(17).any(|line| line == b"connection: close");
+        assert_eq!(says, closes, "{path}");
+    }
     // It is told before the body has come.
     let mut early = server.connect();
     let head =

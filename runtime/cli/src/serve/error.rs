@@ -61,6 +61,9 @@ impl ApiError {
         if self.param.is_none() {
             self.message = format!("{param}: {}", self.message);
             self.param = Some(param.to_owned());
+            if self.status == StatusCode::BAD_REQUEST {
+                self.code.get_or_insert("invalid_value");
+            }
         }
         self
     }

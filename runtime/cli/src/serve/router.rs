@@ -4,10 +4,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, HeaderMap, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, CONNECTION, HeaderMap, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
@@ -103,7 +103,8 @@ pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>) -> std::re
     let origin = app.guard.allowed_origin(request.headers()).and_then(|origin| HeaderValue::from_str(origin).ok());
     let metrics = &app.service.metrics;
     let mut cancellation = Cancellation::new(metrics);
-    let mut reply = respond(&app, request).await.unwrap_or_else(|error| {
+    let mut unread = !request.body().is_end_stream();
+    let mut reply = respond(&app, request, &mut unread).await.unwrap_or_else(|error| {
         metrics.timed_out.add(usize::from(error.is_late()));
         Reply::error(&error)
     });
@@ -114,6 +115,10 @@ pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>) -> std::re
         _ => metrics.failed.add(1),
     }
     let (status, headers) = (reply.status(), reply.headers_mut());
+    if unread {
+        // What follows on the connection is the rest of a body, not a request.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
@@ -130,7 +135,8 @@ pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>) -> std::re
     Ok(reply)
 }
 
-async fn respond(app: &App, request: Request<Incoming>) -> Result<Reply> {
+/// The reply to a request; tells whether its body is `unread`.
+async fn respond(app: &App, request: Request<Incoming>, unread: &mut bool) -> Result<Reply> {
     app.guard.check_source(request.uri(), request.headers())?;
     let path = request.uri().path().to_owned();
     if !path.starts_with('/') {
@@ -164,27 +170,28 @@ async fn respond(app: &App, request: Request<Incoming>) -> Result<Reply> {
         Route::Models => Ok(Reply::json(&models::list(&service))),
         Route::Model(name) => models::named(&service, name).map(|model| Reply::json(&model)),
         Route::Generate(style) => {
-            let (body, place) = admitted(app, request).await?;
+            let (body, place) = admitted(app, request, unread).await?;
             generate(service, body, place, style).await
         }
         Route::Embeddings => {
-            let (body, place) = admitted(app, request).await?;
+            let (body, place) = admitted(app, request, unread).await?;
             embeddings(service, body, place).await
         }
         Route::Rerank => {
-            let (body, place) = admitted(app, request).await?;
+            let (body, place) = admitted(app, request, unread).await?;
             rerank(service, body, place).await
         }
         Route::About(what) => {
-            let (body, place) = admitted(app, request).await?;
+            let (body, place) = admitted(app, request, unread).await?;
             about(service, body, place, what).await
         }
     }
 }
 
 /// The body of a request, and its place among those that wait.
-async fn admitted(app: &App, request: Request<Incoming>) -> Result<(Read, Place)> {
+async fn admitted(app: &App, request: Request<Incoming>, unread: &mut bool) -> Result<(Read, Place)> {
     let body = app.bodies.read(request, app.patience).await?;
+    *unread = false;
     Ok((body, app.service.admission.admit()?))
 }
 

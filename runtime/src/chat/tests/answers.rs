@@ -1,9 +1,9 @@
 //! Answers of all families, cut into pieces in every way.
 
+use ollm_kernels::random::Random;
 use serde_json::json;
 
 use super::super::*;
-use crate::random::Random;
 
 const THINK: Reasoning = Reasoning::new("<think>", "</think>", "\n</think>\n\n");
 
@@ -16,7 +16,11 @@ fn parse(format: ChatFormat, open: bool, pieces: &[&str]) -> Vec<ChatEvent> {
     let mut parser = ChatParser::new(format, open);
     let mut events: Vec<ChatEvent> = pieces.iter().flat_map(|piece| parser.push(piece)).collect();
     events.extend(parser.finish());
-    // Texts that follow each other are one.
+    joined(events)
+}
+
+/// Texts that follow each other are one.
+fn joined(events: Vec<ChatEvent>) -> Vec<ChatEvent> {
     events.into_iter().fold(Vec::new(), |mut all, event| {
         match (all.last_mut(), &event) {
             (Some(ChatEvent::Text(text)), ChatEvent::Text(more))
@@ -54,6 +58,31 @@ fn a_call_that_is_cut_off_is_left_out() {
     let mut parser = ChatParser::new(format(ToolFormat::Llama3), false);
     assert_eq!(shown(&parser.push("{\"x\": 1")), ["T {\"x\": 1"]);
     assert_eq!(parser.finish_cut(), []);
+}
+
+/// What is said is told with its place in the answer, and white space around a call belongs to it,
+/// also around one that is cut off.
+#[test]
+fn what_is_said_has_a_place() {
+    let answer = "Well, <b> \n<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>\nDone. \n<tool_c";
+    let said = ["Well, <b>", "Done."];
+    for size in 1..answer.len() {
+        let mut parser = ChatParser::new(format(ToolFormat::Hermes), false);
+        assert_eq!((parser.push("\n\n"), parser.position()), (Vec::new(), 2));
+        let (mut places, mut events) = (Vec::new(), Vec::new());
+        for piece in answer.as_bytes().chunks(size) {
+            events.extend(parser.push(str::from_utf8(piece).unwrap()));
+            places.extend(parser.take_said());
+            assert!(places.last().is_none_or(|last| last.end <= parser.decided()));
+        }
+        assert_eq!(parser.position(), 2 + answer.len());
+        events.extend(parser.finish_cut());
+        places.extend(parser.take_said());
+        let whole = format!("\n\n{answer}");
+        let texts: String = places.into_iter().map(|place| &whole[place]).collect();
+        assert_eq!(texts.trim_start(), said.concat(), "pieces of {size}");
+        assert_eq!(shown(&joined(events)), ["T \n\nWell, <b>", "C f {}", "T Done."], "pieces of {size}");
+    }
 }
 
 /// `R` a thought, `T` text, `C` a call, `E` an error, without its reason.

@@ -1,5 +1,6 @@
 //! Answers in OpenAI's shapes, whole and in chunks, made of what the engine tells.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use ollm_runtime::chat::{ChatEvent, ChatParser, ToolCall, call_id};
@@ -72,8 +73,11 @@ struct ChoiceState {
     calls: Vec<Value>,
     /// Whether a call was cut off, and left out.
     cut: bool,
-    /// Probabilities of tokens whose text is not decided yet, with its bytes.
-    pending: Vec<(usize, Value)>,
+    /// Probabilities of tokens that may still be of the content.
+    pending: Vec<PendingToken>,
+    /// Bytes of the answer so far, and where in it the content of those tokens is.
+    position: usize,
+    said: Vec<Range<usize>>,
     logprobs: Vec<Value>,
     steps: Vec<Value>,
     /// Characters of the tokens so far, for the offsets of completions.
@@ -82,10 +86,21 @@ struct ChoiceState {
     finish: Option<&'static str>,
 }
 
+/// A token whose text is not decided yet.
+struct PendingToken {
+    /// Where its text is in the answer: that of the next one that has any, where it has none itself.
+    bytes: Range<usize>,
+    told: Value,
+}
+
 impl Answering {
     /// An answer with a choice for each parser; none takes the text as it is.
     pub(crate) fn new(told: ResponseInfo, parsers: Vec<Option<ChatParser>>) -> Self {
-        let choices = parsers.into_iter().map(|parser| ChoiceState { parser, ..ChoiceState::default() }).collect();
+        let choice = |parser: Option<ChatParser>| {
+            let position = parser.as_ref().map_or(0, ChatParser::position);
+            ChoiceState { parser, position, ..ChoiceState::default() }
+        };
+        let choices = parsers.into_iter().map(choice).collect();
         Self { told, choices, reused: 0 }
     }
 
@@ -177,7 +192,7 @@ impl Answering {
         }
         let step = self.told.latents.then(|| step_json(said, tokenizer));
         let delta = choice.push(&said.text, None, id, said.index);
-        let logprobs = choice.decided(&delta, false);
+        let logprobs = choice.decided(false);
         if !self.told.stream {
             choice.logprobs.extend(logprobs);
             choice.steps.extend(step);
@@ -189,8 +204,9 @@ impl Answering {
 
     fn done(&mut self, index: usize, reason: Reason, rest: &str) -> Vec<Value> {
         let choice = &mut self.choices[index];
+        choice.extend(rest.len());
         let delta = choice.push(rest, Some(reason), &self.told.id, index);
-        let logprobs = choice.decided(&delta, true);
+        let logprobs = choice.decided(true);
         choice.finish = Some(match reason {
             _ if !choice.calls.is_empty() && !choice.cut => "tool_calls",
             Reason::Limit | Reason::ContextFull => "length",
@@ -201,7 +217,8 @@ impl Answering {
             return Vec::new();
         }
         let finish = choice.finish;
-        let rest = (!delta.is_empty()).then(|| self.chunk(index, delta.into(), &logprobs, None));
+        let rest =
+            (!delta.is_empty() || !logprobs.is_empty()).then(|| self.chunk(index, delta.into(), &logprobs, None));
         let mut last = self.chunk(index, json!({}), &[], None);
         last["choices"][0]["finish_reason"] = finish.into();
         rest.into_iter().chain([last]).collect()
@@ -291,36 +308,45 @@ impl ChoiceState {
                 token
             }
             Style::Text => {
-                let text = |token| tokenizer.decode(&[token]);
-                // The one that came is among them, even if it is not one of the most probable.
-                let all = said.top.iter().copied().chain([(said.step.token, said.step.logprob)]);
-                let top: Map<String, Value> = all.map(|(token, logprob)| (text(token), number(logprob))).collect();
+                let text = |token| token_text(token, tokenizer);
+                // The one that came is among them, even if it is not one of the most probable. Of
+                // tokens with the same text the most probable one counts.
+                let mut top = Map::new();
+                for (token, logprob) in said.top.iter().copied().chain([(said.step.token, said.step.logprob)]) {
+                    top.entry(text(token)).or_insert_with(|| number(logprob));
+                }
                 json!([text(said.step.token), number(said.step.logprob), top, self.offset])
             }
         };
         self.offset += said.characters;
-        self.pending.push((said.text.len(), told));
+        self.pending.push(PendingToken { bytes: self.position..self.position, told });
+        self.extend(said.text.len());
     }
 
-    /// The probabilities of the tokens that a delta is made of. Those of thoughts and of calls are
-    /// not told, and those whose text is not decided are told with it; at the end nothing is left.
-    fn decided(&mut self, delta: &Map<String, Value>, last: bool) -> Vec<Value> {
-        let content = delta.get("content").and_then(Value::as_str).map_or(0, str::len);
-        let (held, told) = match &self.parser {
+    /// Notes that many bytes of text behind those so far, for the tokens that have none.
+    fn extend(&mut self, bytes: usize) {
+        self.position += bytes;
+        let silent = self.pending.iter_mut().rev().take_while(|token| token.bytes.is_empty());
+        silent.for_each(|token| token.bytes.end = self.position);
+    }
+
+    /// The probabilities of the tokens of the content that are decided now. Those of thoughts and of
+    /// calls are not told; at the end nothing is left.
+    fn decided(&mut self, last: bool) -> Vec<Value> {
+        let Some(parser) = &mut self.parser else {
             // Every token is one of the text.
-            None => (0, self.pending.len()),
-            Some(_) if last => (0, tokens_of(&self.pending, content)),
-            Some(parser) => {
-                // A token without a text waits for the next one, which has the text of both.
-                let silent = self.pending.iter().rev().take_while(|(bytes, _)| *bytes == 0).count();
-                let held = silent.max(tokens_of(&self.pending, parser.undecided()));
-                (held, tokens_of(&self.pending[..self.pending.len() - held], content))
-            }
+            return self.pending.drain(..).map(|token| token.told).collect();
         };
-        let rest = self.pending.split_off(self.pending.len() - held);
-        let decided = std::mem::replace(&mut self.pending, rest);
-        let skipped = decided.len() - told;
-        decided.into_iter().skip(skipped).map(|(_, token)| token).collect()
+        self.said.extend(parser.take_said());
+        let is_sure = |token: &PendingToken| last || !token.bytes.is_empty() && token.bytes.end <= parser.decided();
+        let sure = self.pending.iter().take_while(|token| is_sure(token)).count();
+        let is_said = |token: &PendingToken| {
+            self.said.iter().any(|said| said.start < token.bytes.end && token.bytes.start < said.end)
+        };
+        let told = self.pending.drain(..sure).filter(is_said).map(|token| token.told).collect();
+        let left = self.pending.first().map_or(self.position, |token| token.bytes.start);
+        self.said.retain(|said| said.end > left);
+        told
     }
 
     fn whole(self, index: usize, told: &ResponseInfo) -> Value {
@@ -329,8 +355,7 @@ impl ChoiceState {
         match told.style {
             Style::Text => choice["text"] = self.text.into(),
             Style::Chat => {
-                let content =
-                    if self.text.is_empty() && (self.cut || !self.calls.is_empty()) { None } else { Some(self.text) };
+                let content = if self.text.is_empty() && !self.calls.is_empty() { None } else { Some(self.text) };
                 let mut message = json!({ "role": "assistant", "content": content, "refusal": null });
                 if !self.reasoning.is_empty() {
                     message["reasoning_content"] = self.reasoning.into();
@@ -348,18 +373,6 @@ impl ChoiceState {
     }
 }
 
-/// How many tokens at the end have a text of so many bytes: those without one count to the text
-/// behind them.
-fn tokens_of(tokens: &[(usize, Value)], bytes: usize) -> usize {
-    let mut sum = 0;
-    let has = |(own, _): &&(usize, Value)| {
-        let is_part = bytes > 0 && (sum < bytes || *own == 0);
-        sum += own;
-        is_part
-    };
-    tokens.iter().rev().take_while(has).count()
-}
-
 /// The probabilities of tokens, in the form of the style.
 fn probabilities(style: Style, tokens: &[Value]) -> Value {
     let column = |at: usize| tokens.iter().map(|token| token[at].clone()).collect::<Vec<Value>>();
@@ -372,6 +385,16 @@ fn probabilities(style: Style, tokens: &[Value]) -> Value {
             "text_offset": column(3),
         }),
     }
+}
+
+/// The text of a token; of one that is a part of a character its bytes, as OpenAI writes them:
+/// `bytes:\xf0\x9f`.
+fn token_text(token: u32, tokenizer: &Tokenizer) -> String {
+    let bytes = tokenizer.token_bytes(token).unwrap_or_default();
+    if std::str::from_utf8(bytes).is_ok() {
+        return tokenizer.decode(&[token]);
+    }
+    bytes.iter().fold("bytes:".to_owned(), |text, byte| text + &format!("\\x{byte:02x}"))
 }
 
 fn token_json(token: u32, logprob: f32, tokenizer: &Tokenizer) -> Value {

@@ -1,7 +1,9 @@
 //! The fields under `ollm`: which option, what is shown of the others, and searches over them.
 
-use ollm_runtime::branches::{AnswerRule, BranchOptions, Expansion, Score, SearchOptions, Strategy, Weight};
-use ollm_runtime::plugin::{Hold, HoldUntil, LatentMode, Selector, TokenEnds};
+use ollm_runtime::branches::{
+    AnswerRule, BranchError, BranchOptions, Expansion, Score, SearchOptions, Strategy, Weight,
+};
+use ollm_runtime::plugin::{Hold, HoldUntil, LatentMode, Plugin, SelectError, Selector, TokenEnds};
 
 use crate::search::BranchDefaults;
 use crate::serve::error::ApiError;
@@ -140,19 +142,40 @@ impl Latents {
             ("hold", read.hold.is_some()),
             ("show_options", show.is_some()),
         ];
-        match needs.into_iter().find(|(_, given)| *given && service.plugin.is_none()) {
-            Some((name, _)) => Err(own.invalid(name, "the server has no plugin").with_code("no_plugin")),
-            None => Ok(read),
+        if let Some((name, _)) = needs.into_iter().find(|(_, given)| *given && service.plugin.is_none()) {
+            return Err(own.invalid(name, "the server has no plugin").with_code("no_plugin"));
+        }
+        read.check_plugin(own, service)?;
+        Ok(read)
+    }
+
+    /// That the plugin has what is asked of it.
+    fn check_plugin(&self, own: &Fields<'_>, service: &Service) -> Result<()> {
+        let selects = if own.get("latent").is_some() { "latent" } else { "mode" };
+        self.selector(service, 0).map_err(|error| own.invalid(selects, error))?;
+        let plugin = service.plugin.as_deref();
+        if let Some(expansion) = self.expand.filter(|expand| expand.needs_plugin() && plugin.is_none()) {
+            let error = BranchError::NoPlugin { expansion };
+            return Err(own.invalid("expand", error).with_code("no_plugin"));
+        }
+        if let (Some(Expansion::Top(count)), Some(options)) = (self.expand, plugin.map(Plugin::option_count))
+            && count > options
+        {
+            return Err(own.invalid("expand", BranchError::Latents { count, options }));
+        }
+        let by_value = [("score", matches!(self.score, Score::Value)), ("weight", self.weight == Weight::Value)];
+        match by_value.into_iter().find(|(_, needs)| *needs && !plugin.is_some_and(Plugin::has_value)) {
+            Some((name, _)) => Err(own.invalid(name, BranchError::NoValue)),
+            None => Ok(()),
         }
     }
 
     /// What selects latents; none leaves all to the backbone.
-    pub(crate) fn selector(&self, service: &Service, seed: u64) -> Result<Option<Selector>> {
+    pub(crate) fn selector(&self, service: &Service, seed: u64) -> std::result::Result<Option<Selector>, SelectError> {
         let Some(plugin) = service.plugin.as_ref().filter(|_| !self.backbone) else { return Ok(None) };
         let hold = HoldUntil::new(self.hold.unwrap_or(plugin.spec().hold), TokenEnds::new(&service.tokenizer));
         let mode = self.mode.clone().unwrap_or(LatentMode::Policy);
-        let selector = Selector::new(mode, hold, plugin.option_count(), seed);
-        selector.map(Some).map_err(|error| ApiError::from(error).at("ollm.latent"))
+        Selector::new(mode, hold, plugin.option_count(), seed).map(Some)
     }
 
     /// The search that is asked for, with this strategy.

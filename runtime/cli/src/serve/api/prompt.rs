@@ -1,9 +1,11 @@
 //! What a request gives to the model: texts, tokens, or messages.
 
+use std::fmt;
+
 use hyper::StatusCode;
 use ollm_runtime::chat::{ChatParser, ChatTemplate, Message, Prompt, Variables};
 use ollm_runtime::conversation::ToolChoice;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::chat_input::today;
 use crate::serve::error::ApiError;
@@ -84,8 +86,7 @@ pub(crate) fn check_whole(tokens: &[u32], service: &Service) -> Result<()> {
     if length <= context {
         return Ok(());
     }
-    let message = format!("a text has {length} tokens, and the context has room for {context}: shorten it");
-    Err(ApiError::new(StatusCode::BAD_REQUEST, message).with_code("context_length_exceeded"))
+    Err(too_long(format_args!("a text has {length} tokens"), context))
 }
 
 /// That a prompt leaves room for an answer.
@@ -103,11 +104,13 @@ fn check_fits(length: usize, limit: usize, unit: &str, service: &Service) -> Res
     if length <= limit {
         return Ok(());
     }
-    let context = service.context;
-    let message = format!(
-        "the prompt has {length} {unit}, and the context has room for {context} tokens with the answer: shorten it"
-    );
-    Err(ApiError::new(StatusCode::BAD_REQUEST, message).with_code("context_length_exceeded"))
+    Err(too_long(format_args!("the prompt has {length} {unit}, and the answer needs room too"), service.context))
+}
+
+/// The context is full. Clients know this error by the words that OpenAI begins it with.
+fn too_long(what: impl fmt::Display, context: usize) -> ApiError {
+    let message = format!("This model's maximum context length is {context} tokens; {what}: shorten it");
+    ApiError::new(StatusCode::BAD_REQUEST, message).with_code("context_length_exceeded")
 }
 
 /// The plain text of a completion.
@@ -178,6 +181,12 @@ fn message(path: &str, value: &Value) -> Result<Message> {
             "it must be the id of the call that this answers",
         ));
     }
+    for call in value.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
+        // What has no arguments has none.
+        if call["function"]["arguments"] == "" {
+            call["function"]["arguments"] = "{}".into();
+        }
+    }
     check_calls(path, &value["tool_calls"])?;
     if !value["function_call"].is_null() {
         return Err(ApiError::invalid(format!("{path}.function_call"), "it is not supported: tool_calls are"));
@@ -220,17 +229,21 @@ fn check_calls(path: &str, calls: &Value) -> Result<()> {
             (".type", call["type"].is_null() || call["type"] == "function", "it must be function"),
             (".function", function.is_object(), "it must be an object with a name and arguments"),
             (".function.name", function["name"].is_string(), "it must be a string"),
-            (
-                ".function.arguments",
-                function["arguments"].is_string() || function["arguments"].is_object(),
-                "it must be the text of a JSON object",
-            ),
+            (".function.arguments", is_object_text(&function["arguments"]), "it must be the text of a JSON object"),
         ];
         if let Some((field, _, message)) = fields.into_iter().find(|(_, is_right, _)| !is_right) {
             return invalid(&format!("[{index}]{field}"), message);
         }
     }
     Ok(())
+}
+
+/// Whether a value is an object, or the text of one.
+fn is_object_text(value: &Value) -> bool {
+    match value {
+        Value::String(text) => serde_json::from_str::<Map<String, Value>>(text).is_ok(),
+        value => value.is_object(),
+    }
 }
 
 /// Whether a message calls tools: then it need not say anything.
