@@ -204,7 +204,7 @@ pub(super) enum WindowRule {
     /// If `use_sliding_window` says so: those of `layer_types`, else those from `max_window_layers`
     /// on, or from this one.
     Optional { first: usize },
-    /// If `use_sliding_window` says so: those of `layer_types`, else those without rope.
+    /// Those of `layer_types`; without such, those without rope if `use_sliding_window` says so.
     WithoutRope,
     /// Those of `layer_types`, else all but each so-many-th, of which `sliding_window_pattern` may
     /// say another number if it is read.
@@ -248,15 +248,6 @@ impl Architecture {
     /// What the runtime knows of the family.
     pub(super) fn family(&self) -> &'static Family {
         FAMILIES.iter().find(|family| family.name == self.family).expect("every family here is one of the runtime's")
-    }
-
-    /// Whether this matrix of GGUF is a part of one in transformers.
-    pub(super) fn splits(&self, role: Role) -> bool {
-        match self.fusion {
-            Fusion::None => false,
-            Fusion::Gate => matches!(role, Role::FfnGate | Role::FfnUp | Role::FfnGateShared | Role::FfnUpShared),
-            Fusion::KeyHeads => matches!(role, Role::Query | Role::Key | Role::Value),
-        }
     }
 
     /// `rope_parameters` where it is missing.

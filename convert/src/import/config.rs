@@ -4,7 +4,7 @@ use ollm_runtime::gguf::{Metadata, Value};
 use ollm_runtime::model::{Family, NormKind, Role, RopeLayers};
 
 use super::architecture::{
-    ATTENTION, Architecture, Defaults, Fusion, HeadKind, LOGIT_SCALE, MAMBA, QUERY_SCALAR, RecurrentKeys, ScaleKeys,
+    ATTENTION, Architecture, Defaults, HeadKind, LOGIT_SCALE, MAMBA, QUERY_SCALAR, RecurrentKeys, ScaleKeys,
 };
 use super::classifier::HfClassifier;
 use super::dense::Dense;
@@ -13,6 +13,7 @@ use super::experts::HfExperts;
 use super::layer_shapes::LayerShapes;
 use super::metadata::MetadataPairs;
 use super::multipliers::Multipliers;
+use super::part::rows_of_fused;
 use super::recurrent::{HfRecurrent, adjusted_ffn};
 use super::rope::Ropes;
 use super::text_config::TextConfig;
@@ -259,23 +260,21 @@ impl HfConfig {
     /// Which rows of a tensor of transformers this one of GGUF is.
     pub(super) fn rows(&self, role: Role) -> Rows {
         let (queries, head) = (self.heads / self.kv_heads * self.head_dim, self.head_dim);
-        let shared = self.experts.as_ref().map_or(0, |experts| experts.shared);
         let (skipped, context) = (self.skipped_positions, self.context);
-        let (first, count, stride) = match (self.architecture.fusion, role) {
-            (_, Role::PositionEmbedding) if skipped > 0 => (skipped, context, context + skipped),
-            (Fusion::Gate, Role::FfnGate) => (0, self.ffn, 2 * self.ffn),
-            (Fusion::Gate, Role::FfnUp) => (self.ffn, self.ffn, 2 * self.ffn),
-            (Fusion::Gate, Role::FfnGateShared) => (0, shared, 2 * shared),
-            (Fusion::Gate, Role::FfnUpShared) => (shared, shared, 2 * shared),
-            (Fusion::KeyHeads, Role::Query) => (0, queries, queries + 2 * head),
-            (Fusion::KeyHeads, Role::Key) => (queries, head, queries + 2 * head),
-            (Fusion::KeyHeads, Role::Value) => (queries + head, head, queries + 2 * head),
-            (_, Role::PerLayerEmbedding) => {
-                return self.layer_shapes.as_ref().map_or(Rows::All, |shapes| shapes.per_layer_rows(self.vocab));
+        match role {
+            Role::PositionEmbedding if skipped > 0 => {
+                Rows::Groups(RowGroups { first: skipped, count: context, stride: context + skipped })
             }
-            _ => return Rows::All,
-        };
-        Rows::Groups(RowGroups { first, count, stride })
+            Role::PerLayerEmbedding => {
+                self.layer_shapes.as_ref().map_or(Rows::All, |shapes| shapes.per_layer_rows(self.vocab))
+            }
+            _ => {
+                let is_shared = matches!(role, Role::FfnGateShared | Role::FfnUpShared);
+                let shared = self.experts.as_ref().map_or(0, |experts| experts.shared);
+                let ffn = if is_shared { shared } else { self.ffn };
+                rows_of_fused(self.architecture.fusion, role, ffn, [queries, head])
+            }
+        }
     }
 }
 

@@ -95,6 +95,18 @@ impl Document {
         self.with(map)
     }
 
+    /// The same with these keys as `other` has them: also without those that it has not.
+    pub(super) fn with_keys_of(&self, other: &Self, keys: &[&str]) -> Self {
+        let mut map = self.value.as_object().cloned().unwrap_or_default();
+        for key in keys {
+            match other.value.get(key) {
+                Some(value) => drop(map.insert((*key).to_owned(), value.clone())),
+                None => drop(map.remove(*key)),
+            }
+        }
+        self.with(map)
+    }
+
     /// The same with keys under newer names, where it has the older ones alone.
     pub(super) fn renamed(&self, names: &[(&str, &str)]) -> Self {
         let mut map = self.value.as_object().cloned().unwrap_or_default();

@@ -29,7 +29,8 @@ pub(super) const BERT: Architecture = Architecture {
     model_type: "bert",
     family: "bert",
     layers: "encoder.layer.",
-    activations: &["gelu"],
+    // Both are the exact one.
+    activations: &["gelu", "gelu_python"],
     epsilon: "layer_norm_eps",
     biases: [("", true); 3],
     idle: &["pooler.", "embeddings.position_ids", "cls."],

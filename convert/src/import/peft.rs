@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ollm_runtime::gguf::TensorType;
+use ollm_runtime::gguf::{TensorInfo, TensorType};
 use ollm_runtime::model::{Config, LayerKind, Role, TensorSpec, schema};
 use ollm_runtime::ops::RopePairing;
 use ollm_runtime::quant;
@@ -18,10 +18,11 @@ use safetensors::{Dtype, SafeTensors};
 use super::architecture::{Architecture, RecurrentKeys};
 use super::document::Document;
 use super::lora_config::LoraConfig;
+use super::part::rows_of_fused;
 use super::recurrent::delta_order;
-use super::tensors::{in_larger, transformers_name};
+use super::tensors::{in_class, in_larger, transformers_name};
 use crate::adapter::{Adapter, Factors};
-use crate::quantize::Order;
+use crate::quantize::{Order, Rows};
 use crate::{ConvertError, FileKind, Opened, Result, expect_kind};
 
 /// What makes a folder one of adapters.
@@ -64,17 +65,26 @@ pub fn peft(folder: &Path, backbone: &Path) -> Result<Adapter> {
         let unknown = || {
             let is_expert = name.contains(".experts.");
             let expert = "a factor of a single expert, which is not read here: merge it in PEFT";
+            let is_outer = ["lm_head.", "embed_tokens.", "word_embeddings."].iter().any(|part| name.contains(part));
+            let outer = "of the head or the embedding, which adapters do not change here: merge it in PEFT";
             bad(format!(
                 "{name} is {}",
-                if is_expert { expert } else { "no factor of a matrix that this backbone has" }
+                match (is_expert, is_outer) {
+                    (true, _) => expert,
+                    (_, true) => outer,
+                    _ => "no factor of a matrix that this backbone has",
+                }
             ))
         };
         let (module, which) = split(&name).ok_or_else(unknown)?;
-        let matrix = named.get(module).ok_or_else(unknown)?;
+        let matrices = named.get(module).ok_or_else(unknown)?;
         let &[rows, cols] = view.shape() else { return Err(bad(format!("{name} is no matrix"))) };
         let values = numbers(view.dtype(), view.data());
         let values = values.ok_or_else(|| bad(format!("{name} is {:?}, not F32, F16 or BF16", view.dtype())))?;
-        factors.entry(matrix).or_default()[which] = Some((if which == 0 { rows } else { cols }, values));
+        let rank = if which == 0 { rows } else { cols };
+        for matrix in matrices {
+            factors.entry(matrix).or_default()[which] = Some((rank, values.clone()));
+        }
     }
     settings.check(&factors.keys().map(|matrix| matrix.module.as_str()))?;
     let mut pairs = BTreeMap::new();
@@ -89,11 +99,14 @@ pub fn peft(folder: &Path, backbone: &Path) -> Result<Adapter> {
         let mut b: Vec<f32> = b.into_iter().map(|value| value * factor).collect();
         // Of another shape, they are refused below.
         let (cols, rows) = (a.len() / rank, b.len() / rank);
-        if base.gguf.tensor(&matrix.name).is_some_and(|info| (info.cols(), info.rows()) == (cols, rows)) {
+        let info = base.gguf.tensor(&matrix.name);
+        let fits = |info: &&TensorInfo| (info.cols(), matrix.rows.stored(info.rows())) == (cols, rows);
+        if let Some(info) = info.filter(fits) {
             if matrix.order.moves_columns(2) {
                 a = a.chunks(cols).flat_map(|a| (0..cols).map(|i| a[matrix.order.stored(i, cols)])).collect();
             } else {
-                b = (0..rows).flat_map(|i| &b[matrix.order.stored(i, rows) * rank..][..rank]).copied().collect();
+                let row = |i| matrix.rows.row(matrix.order.stored(i, info.rows()));
+                b = (0..info.rows()).flat_map(|i| &b[row(i) * rank..][..rank]).copied().collect();
             }
         }
         pairs.insert(matrix.name.clone(), Factors { rank, a, b });
@@ -117,20 +130,22 @@ struct Matrix {
     name: String,
     /// That of its module in transformers.
     module: String,
+    /// Which rows of that module it is.
+    rows: Rows,
     /// What becomes of the order of its rows or columns.
     order: Order,
 }
 
-/// The matrices of a backbone, by their modules in transformers.
-fn names(base: &Opened) -> Result<BTreeMap<String, Matrix>> {
+/// The matrices of a backbone, by their modules in transformers: one, or the parts of a fused one.
+fn names(base: &Opened) -> Result<BTreeMap<String, Vec<Matrix>>> {
     let config = Config::from_gguf(&base.gguf, &base.bytes).map_err(ollm_runtime::Error::from)?;
-    let mut names = BTreeMap::new();
+    let mut names = BTreeMap::<String, Vec<Matrix>>::new();
     for spec in schema::tensors(&config).into_iter().filter(TensorSpec::is_matrix) {
         let Some(layer) = spec.name.layer.map(|layer| &config.layers[layer]) else { continue };
         for architecture in Architecture::of_family(config.family.name) {
-            // Of a matrix that only GGUF has apart, there are no factors apart.
-            let name = transformers_name(architecture, spec.name).filter(|_| !architecture.splits(spec.name.role));
-            let Some(name) = name else { continue };
+            let Some(name) = transformers_name(architecture, spec.name) else { continue };
+            let queries = [layer.heads / layer.kv_heads.max(1) * layer.head_dim, layer.head_dim];
+            let rows = rows_of_fused(architecture.fusion, spec.name.role, spec.shape[0], queries);
             let moved = config.family.pairing == RopePairing::Adjacent && !architecture.interleaved;
             let order = match (layer.kind, spec.name.role) {
                 (_, Role::Query) if moved => Order::Interleaved { heads: layer.heads },
@@ -138,9 +153,13 @@ fn names(base: &Opened) -> Result<BTreeMap<String, Matrix>> {
                 (LayerKind::GatedDeltaNet(shape), role) => delta_order(shape, role),
                 _ => Order::Stored,
             };
-            for name in in_larger(&name).chain([name.clone()]) {
+            for name in in_larger(&name).chain(in_class(&name)).chain([name.clone()]) {
                 let module = name.trim_end_matches(".weight").to_owned();
-                names.insert(module.clone(), Matrix { name: spec.name.to_string(), module, order });
+                let matrix = Matrix { name: spec.name.to_string(), module: module.clone(), rows, order };
+                let parts = names.entry(module).or_default();
+                // Two architectures of a family may have the same modules.
+                parts.retain(|part| part.name != matrix.name);
+                parts.push(matrix);
             }
         }
     }

@@ -81,6 +81,14 @@ pub(super) fn in_larger(name: &str) -> impl Iterator<Item = String> + use<> {
     inner.into_iter().chain([format!("language_model.{name}")])
 }
 
+/// The names that a tensor of a text model has in a class without a head, and in those of encoders.
+pub(super) fn in_class(name: &str) -> impl Iterator<Item = String> + use<> {
+    let inner = name.strip_prefix(MODEL).map(str::to_owned);
+    inner
+        .into_iter()
+        .flat_map(|rest| ["", "language_model.", "bert.", "roberta."].map(|class| format!("{class}{rest}")))
+}
+
 /// What a checkpoint may have beside them: a copy of the embedding, the frequencies that old ones
 /// carry, keys and values that are those of another layer, and the other parts of a multimodal
 /// model.

@@ -5,6 +5,10 @@ use super::document::Document;
 use super::error::ImportError;
 use crate::Result;
 
+/// What tells the labels of a classifier: those of a multimodal one are of the whole model, whatever
+/// is said of its text model.
+const LABEL_KEYS: [&str; 2] = ["id2label", "num_labels"];
+
 /// The configuration of the text model, whole or a part of that of a multimodal one.
 pub(super) struct TextConfig {
     pub(super) architecture: &'static Architecture,
@@ -24,12 +28,13 @@ impl TextConfig {
         let name = match names {
             [] if model_type.is_empty() => return Err(json.missing("architectures").into()),
             [] => None,
-            [name] => Some(name.as_str().unwrap_or_default()),
-            _ => return Err(json.bad("architectures", "a list of one name").into()),
+            [name, ..] => Some(name.as_str().unwrap_or_default()),
         };
         let found = name.and_then(|name| Architecture::named(name, &json.value));
         // Of a multimodal model without its head, or with another, the class tells the head alone.
-        let other_head = found.map(|(_, head)| head).filter(|&head| head != HeadKind::Own);
+        let head_of_class = |name: &str| name.ends_with("Model").then_some(HeadKind::None);
+        let head = found.map(|(_, head)| head).or_else(|| name.and_then(head_of_class));
+        let other_head = head.filter(|&head| head != HeadKind::Own);
         let is_outer = other_head.is_some() && json.get("text_config").is_some();
         if let Some((architecture, head)) = found.filter(|_| !is_outer) {
             return Ok(whole(architecture, head, None));
@@ -41,17 +46,22 @@ impl TextConfig {
                 name.map_or_else(|| "no class".to_owned(), |name| format!("the class {name:?}, which is not known"));
             let known_as = known.name.unwrap_or_default();
             let note = format!("config.json names {class}: read as {known_as}, by its model_type {model_type:?}");
-            return Ok(whole(known, HeadKind::Own, Some(note)));
+            // Any class may be called a model, and have a head.
+            let is_text_model = name.is_some_and(|name| name.ends_with("TextModel"));
+            let head = other_head.filter(|_| is_text_model).unwrap_or(HeadKind::Own);
+            return Ok(whole(known, head, Some(note)));
         }
         let name = name.unwrap_or(model_type);
         let unknown = || ImportError::UnknownArchitecture { path: json.path.clone(), name: name.to_owned() };
         // Old files have the keys of the text model beside the others.
         let part = json.part("text_config")?;
         let own_type = part.as_ref().map(|text| text.opt_str("model_type")).transpose()?.flatten().map(str::to_owned);
-        let text = part.unwrap_or_else(|| json.clone());
+        let text = part.map_or_else(|| json.clone(), |part| part.with_keys_of(json, &LABEL_KEYS));
         let architecture = match own_type {
             Some(own_type) => Architecture::of_type(&own_type, &text.value),
-            None => Architecture::text_of(model_type, &text.value),
+            // Such a text model may also be there alone.
+            None => Architecture::text_of(model_type, &text.value)
+                .or_else(|| Architecture::of_type(model_type, &text.value)),
         };
         let (architecture, head) = (architecture.ok_or_else(unknown)?, other_head.unwrap_or(HeadKind::Own));
         Ok(Self { architecture, head, json: text, is_part: true, note: None })

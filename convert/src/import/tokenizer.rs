@@ -278,14 +278,17 @@ impl TokenizerFiles {
         }
         let id = format!("{key}_id");
         let pieces = || self.pieces.as_ref().and_then(|pieces| pieces.special(key));
-        Ok(ids(&self.config, &id, vocabulary)?.first().copied().or_else(pieces))
+        match ids(&self.config, &id)?.first() {
+            None => Ok(pieces()),
+            Some(&given) => vocabulary.known(given).map(Some).ok_or_else(|| self.config.bad(&id, IDS).into()),
+        }
     }
 
-    /// All tokens that end a text.
+    /// All tokens that end a text. Those past the vocabulary, which may have been cut, never come.
     fn ends(&self, vocabulary: &HfVocabulary) -> Result<Vec<u32>> {
         const KEY: &str = "eos_token_id";
         let from = if self.generation.get(KEY).is_some() { &self.generation } else { &self.config };
-        ids(from, KEY, vocabulary)
+        Ok(ids(from, KEY)?.into_iter().filter_map(|id| vocabulary.known(id)).collect())
     }
 
     /// The tokens that are never picked.
@@ -355,16 +358,17 @@ fn names(setting: &Value, token: &str) -> bool {
     is(setting) || setting.as_array().is_some_and(|list| list.iter().any(is))
 }
 
+/// What the ids of tokens are.
+const IDS: &str = "tokens of the vocabulary";
+
 /// The ids of a key that has one or a list of them.
-fn ids(json: &Document, key: &str, vocabulary: &HfVocabulary) -> Result<Vec<u32>> {
+fn ids(json: &Document, key: &str) -> Result<Vec<u64>> {
     let values = match json.get(key) {
         None => return Ok(Vec::new()),
         Some(Value::Array(values)) => values.as_slice(),
         Some(value) => std::slice::from_ref(value),
     };
-    let known = |id: &u64| *id < vocabulary.texts.len() as u64;
-    let id = |value: &Value| value.as_u64().filter(known).map(|id| id as u32);
-    values.iter().map(|value| id(value).ok_or_else(|| json.bad(key, "tokens of the vocabulary").into())).collect()
+    values.iter().map(|value| value.as_u64().ok_or_else(|| json.bad(key, IDS).into())).collect()
 }
 
 #[cfg(test)]

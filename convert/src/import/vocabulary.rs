@@ -242,6 +242,11 @@ impl HfVocabulary {
         self.ids.get(text).copied()
     }
 
+    /// An id, where it is one of a token.
+    pub(super) fn known(&self, id: u64) -> Option<u32> {
+        (id < self.texts.len() as u64).then_some(id as u32)
+    }
+
     fn add_model(&mut self, model: &Document) -> Result<()> {
         const KEY: &str = "vocab";
         let vocab = model.get(KEY).ok_or_else(|| model.missing(KEY))?;

@@ -26,7 +26,8 @@ impl Window {
         let asks = || Ok::<_, ConvertError>(json.opt_bool("use_sliding_window")?.unwrap_or(false));
         let has_window = match architecture.window {
             WindowRule::Never => false,
-            WindowRule::Optional { .. } | WindowRule::WithoutRope => asks()?,
+            WindowRule::Optional { .. } => asks()?,
+            WindowRule::WithoutRope => json.get("layer_types").is_some() || asks()?,
             WindowRule::Always | WindowRule::Interleaved { .. } | WindowRule::AfterFirst { .. } => true,
         };
         if !has_window {

@@ -30,7 +30,7 @@ pub(crate) struct TensorSource<'a> {
 }
 
 /// Which of the rows that are stored a tensor has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rows {
     /// All of them.
     All,
@@ -42,7 +42,7 @@ pub(crate) enum Rows {
 
 impl Rows {
     /// The stored row that is row `i` here.
-    fn row(self, i: usize) -> usize {
+    pub(crate) fn row(self, i: usize) -> usize {
         match self {
             Self::All => i,
             Self::Groups(groups) => groups.row(i),
@@ -62,7 +62,7 @@ impl Rows {
 }
 
 /// Rows of a fused matrix, which are in groups: of each `stride` rows, `count` from `first` on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RowGroups {
     pub(crate) first: usize,
     pub(crate) count: usize,

@@ -1,8 +1,8 @@
 //! Gated delta nets: linear attention, whose state is a matrix for each head, of whatever length
 //! the text is (Qwen3-Next, Qwen3.5; Yang et al. 2024, arXiv 2412.06464).
 
-use crate::memory::OutOfMemory;
-use crate::ops::{
+use ollm_kernels::memory::OutOfMemory;
+use ollm_kernels::ops::{
     Activation, DeltaRule, Exec, activate, activate_gate, decay, for_each_row, l2_norm, rms_norm, sigmoid, time_step,
 };
 
@@ -12,6 +12,10 @@ use super::pass::{Part, Pass, Place, Stage, add_bias, add_residual, input, multi
 use super::short_convolution::convolve;
 use super::state::Scratch;
 use super::weights::DeltaNet;
+
+/// What keeps the lengths of queries and keys above 0: that of transformers' `l2norm`, whatever the
+/// model's norms have.
+const L2_EPSILON: f32 = 1e-6;
 
 /// The gated delta net of a layer: `x += W_o (norm(delta(q, k, v)) * silu(W_z n))` with
 /// `(q, k, v) = silu(convolution(W n))` and `n = norm(x)`; queries and keys are unit vectors, and
@@ -49,7 +53,7 @@ pub(super) fn delta_net<E: From<OutOfMemory>>(pass: &mut Pass<'_, '_, E>, weight
         let scale = 1.0 / (shape.head_dim as f32).sqrt();
         for (heads, scale) in [(queries, scale), (&mut rest[..shape.key_width()], 1.0)] {
             for head in heads.chunks_exact_mut(shape.head_dim) {
-                l2_norm(isa, head, scale, config.norm_epsilon);
+                l2_norm(isa, head, scale, L2_EPSILON);
             }
         }
     });

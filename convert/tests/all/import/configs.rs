@@ -117,10 +117,32 @@ fn the_text_model_of_a_multimodal_one_is_imported() {
                     let width = source.config["text_config"]["hidden_size"].as_u64().unwrap() as usize;
                     let head = (Dtype::F32, vec![2, width], vec![0; 8 * width]);
                     source.tensors.insert("score.weight".to_owned(), head);
+                    // What the text model has by default says nothing of the whole.
+                    source.config["id2label"] = json!({"0": "NO", "1": "YES"});
+                    source.config["text_config"]["id2label"] = json!({"0": "LABEL_0"});
                 },
             );
         let (_, gguf) = imported(&labels, "F32");
         assert!(gguf.tensor("cls.output.weight").is_some(), "{name}");
+        let key = format!("{name}.classifier.output_labels");
+        assert_eq!(gguf.metadata().get(&key), Some(&vec!["NO".to_owned(), "YES".to_owned()].into()), "{name}");
+    }
+    for (name, kind, architecture) in [
+        ("llama", "llama", "LlavaModel"),
+        ("qwen2", "qwen2_5_vl_text", "Qwen2_5_VLModel"),
+        ("qwen3", "qwen3_vl_text", "Qwen3VLModel"),
+    ] {
+        let bare = multimodal(name, kind, architecture, "language_model.", "lm_head.weight").edit(|source| {
+            source.tensors.remove("lm_head.weight");
+            source.config["tie_word_embeddings"] = json!(false);
+        });
+        let (_, gguf) = imported(&bare, "F32");
+        assert!(gguf.tensor("output.weight").is_none(), "{architecture}");
+        // The text model alone.
+        let text = Source::of(name).set("architectures", json!(["Qwen3VLTextModel"])).set("model_type", json!(kind));
+        let text = text.edit(|source| drop(source.tensors.remove("lm_head.weight")));
+        let text = text.set("tie_word_embeddings", json!(false));
+        assert!(imported(&text, "F32").1.tensor("output.weight").is_none(), "{kind}");
     }
     // Nobody says whether the head is the embedding: the weights do.
     for name in ["llama", "qwen2"] {

@@ -220,7 +220,6 @@ fn a_configuration_that_cannot_be_used_says_which_key_and_why() {
         ("rms_norm_eps", json!(0)),
         ("tie_word_embeddings", json!(1)),
         ("vocab_size", json!(1_u64 << 40)),
-        ("architectures", json!(["LlamaForCausalLM", "LlamaModel"])),
         // Floats of a file have 32 bits.
         ("rms_norm_eps", json!(1e-60)),
         ("rope_parameters", json!([1])),

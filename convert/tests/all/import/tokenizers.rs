@@ -28,8 +28,10 @@ fn special_tokens_and_templates_come_from_where_they_are() {
         bytes.extend([0; 4 * 64]);
     }
     let folder = source.write(1);
-    folder
-        .write("generation_config.json", json!({"eos_token_id": [2, 0, 3, 5], "suppress_tokens": [7, 9]}).to_string());
+    folder.write(
+        "generation_config.json",
+        json!({"eos_token_id": [2, 0, 3, 5, 151_643], "suppress_tokens": [7, 9]}).to_string(),
+    );
     let summary = run(&folder, "F16").unwrap();
     assert!(summary.notes.iter().any(|note| note.contains("token 5")), "{:?}", summary.notes);
     let (_, gguf) = read(&folder.join("out.gguf"));
