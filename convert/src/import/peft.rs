@@ -82,9 +82,11 @@ pub fn peft(folder: &Path, backbone: &Path) -> Result<Adapter> {
         let values = numbers(view.dtype(), view.data());
         let values = values.ok_or_else(|| bad(format!("{name} is {:?}, not F32, F16 or BF16", view.dtype())))?;
         let rank = if which == 0 { rows } else { cols };
-        for matrix in matrices {
+        let (last, others) = matrices.split_last().ok_or_else(unknown)?;
+        for matrix in others {
             factors.entry(matrix).or_default()[which] = Some((rank, values.clone()));
         }
+        factors.entry(last).or_default()[which] = Some((rank, values));
     }
     settings.check(&factors.keys().map(|matrix| matrix.module.as_str()))?;
     let mut pairs = BTreeMap::new();

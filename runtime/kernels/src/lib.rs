@@ -1,8 +1,8 @@
 //! What computes: block formats, instruction sets and the operations of a transformer, without any
 //! knowledge of files, models or texts.
 //!
-//! It is a crate of its own, so that what is above it is compiled without it, which takes most of
-//! the time; `ollm-runtime` passes its modules on.
+//! It is a crate of its own, so that a change above it does not compile it again, which takes long;
+//! `ollm-runtime` passes its modules on.
 //!
 //! The modules are floors: each may import from the ones listed below it, never from its own floor
 //! or one above. A test (`tests/tests/architecture.rs`) reads this table and the imports.

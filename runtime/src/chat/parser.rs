@@ -121,7 +121,7 @@ impl ChatParser {
     /// end, or what may be the beginning of its mark, is left out, and no text. One that was left
     /// out is told as [`ChatEvent::Malformed`].
     pub fn finish_cut(&mut self) -> Vec<ChatEvent> {
-        let (mut events, begins) = (Vec::new(), self.begins_bare());
+        let (mut events, begins, said) = (Vec::new(), self.begins_bare(), self.said.clone());
         let begun = if self.is_reasoning() { 0 } else { self.begun_mark() };
         if begun > 0 {
             // White space around a call belongs to it.
@@ -135,7 +135,7 @@ impl ChatParser {
             events.extend(self.take(step));
         }
         if begins && !events.iter().any(|event| matches!(event, ChatEvent::Call(_))) {
-            self.said.clear();
+            self.said = said;
             return vec![ChatEvent::Malformed(unfinished())];
         }
         join(events)
@@ -166,7 +166,7 @@ impl ChatParser {
         self.decided
     }
 
-    /// How many bytes of the answer have come.
+    /// How many bytes of the answer have come, until it ends.
     pub fn position(&self) -> usize {
         self.decided + self.held.len()
     }

@@ -18,7 +18,7 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// The name; that of panels is the value of [`LAYOUT_KEY`].
+    /// The name; that of panels is the value of `ollm.packed.layout` in files.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Rows => "rows",

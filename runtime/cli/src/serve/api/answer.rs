@@ -309,8 +309,8 @@ impl ChoiceState {
             }
             Style::Text => {
                 let text = |token| token_text(token, tokenizer);
-                // The one that came is among them, even if it is not one of the most probable. Of
-                // tokens with the same text the most probable one counts.
+                // The one that came is among them, even if it is not one of the most probable,
+                // unless a more probable one has the same text.
                 let mut top = Map::new();
                 for (token, logprob) in said.top.iter().copied().chain([(said.step.token, said.step.logprob)]) {
                     top.entry(text(token)).or_insert_with(|| number(logprob));
@@ -344,8 +344,11 @@ impl ChoiceState {
             self.said.iter().any(|said| said.start < token.bytes.end && token.bytes.start < said.end)
         };
         let told = self.pending.drain(..sure).filter(is_said).map(|token| token.told).collect();
-        let left = self.pending.first().map_or(self.position, |token| token.bytes.start);
-        self.said.retain(|said| said.end > left);
+        // What lies before all tokens that are left is not asked for any more.
+        match self.pending.first() {
+            Some(token) => self.said.retain(|said| said.end > token.bytes.start),
+            None => self.said.clear(),
+        }
         told
     }
 
@@ -432,6 +435,7 @@ fn call_json(call: ToolCall, id: impl Fn() -> String) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ollm_runtime::chat::{ChatFormat, ToolFormat};
     use ollm_runtime::gguf::{Metadata, Value as GgufValue};
     use ollm_runtime::session::Step;
 
@@ -463,8 +467,12 @@ mod tests {
     }
 
     fn token() -> Event {
+        saying("b")
+    }
+
+    fn saying(text: &str) -> Event {
         let step = Step { token: 1, latent: Some(3), logprob: -0.5, forced: false };
-        let text = "b".to_owned();
+        let text = text.to_owned();
         let top = vec![(1, -0.5)];
         Event::Token(Box::new(TokenEvent { index: 0, step, text, characters: 1, top, options: Vec::new() }))
     }
@@ -483,5 +491,46 @@ mod tests {
             assert!(whole.take(token()).unwrap().is_empty());
         }
         assert_eq!((kept(&stream), kept(&whole)), ((0, 0), (10, 10)));
+    }
+
+    /// How many tokens are told with each chunk of a stream, and with the whole, and what the
+    /// content is. The fourth token has no text of its own, the last ones are of a call that is cut
+    /// off, or may be of one.
+    #[test]
+    fn the_tokens_of_the_content_are_told() {
+        let format = ChatFormat { tools: Some(ToolFormat::Hermes), ..ChatFormat::default() };
+        let texts = ["I", " <", "b>", "", "\u{e9}", " \n", "<tool", "_call>", "{", "\"name\""];
+        let told = |choice: &Value| choice["logprobs"]["content"].as_array().map_or(0, Vec::len);
+        for (end, content, tokens) in [(6, "I <b>\u{e9} \n", 6), (7, "I <b>\u{e9}", 5), (10, "I <b>\u{e9}", 5)] {
+            for stream in [true, false] {
+                let mut answering = answering(stream);
+                answering.choices[0].parser = Some(ChatParser::new(format, false));
+                let mut events: Vec<Event> = texts[..end].iter().map(|text| saying(text)).collect();
+                events.push(Event::Done { index: 0, reason: Reason::Limit, rest: String::new() });
+                let chunks: Vec<Value> = events.into_iter().flat_map(|event| answering.take(event).unwrap()).collect();
+                let choices = chunks.iter().map(|chunk| &chunk["choices"][0]);
+                let (text, count) = if stream {
+                    let part = |choice: &Value| choice["delta"]["content"].as_str().unwrap_or_default().to_owned();
+                    (choices.clone().map(part).collect(), choices.map(told).sum())
+                } else {
+                    let whole = answering.whole();
+                    let choice = &whole["choices"][0];
+                    (choice["message"]["content"].as_str().unwrap().to_owned(), told(choice))
+                };
+                assert_eq!((text.as_str(), count), (content, tokens), "{end} {stream}");
+            }
+        }
+    }
+
+    /// Where the content is matters for as long as a token may be of it.
+    #[test]
+    fn a_stream_keeps_no_places_of_what_it_has_told() {
+        for logprobs in [true, false] {
+            let mut answering = answering(true);
+            answering.told.logprobs = logprobs;
+            answering.choices[0].parser = Some(ChatParser::new(ChatFormat::default(), false));
+            (0..10).for_each(|_| drop(answering.take(token()).unwrap()));
+            assert!(answering.choices[0].said.is_empty() && answering.choices[0].pending.is_empty());
+        }
     }
 }
