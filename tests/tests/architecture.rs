@@ -1,8 +1,8 @@
 //! The floors of the house: what a module may import is checked, not promised.
 //!
 //! The order of the floors is the table of `runtime/src/lib.rs`, and below that the one of
-//! `runtime/kernels/src/lib.rs`. No crate of the
-//! repository has a circle of files that import each other.
+//! `runtime/kernels/src/lib.rs`. No crate of the repository has a circle of files that import each
+//! other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -215,8 +215,10 @@ fn floors(folder: &str) -> Vec<Vec<String>> {
 
 #[test]
 fn a_module_imports_only_from_the_floors_below_it() {
-    let checked: usize = ["runtime/src", "runtime/kernels/src"].map(imports_between_floors).iter().sum();
-    assert!(checked > 100, "only {checked} imports were found: the test shows nothing");
+    for (folder, least) in [("runtime/src", 100), ("runtime/kernels/src", 50)] {
+        let checked = imports_between_floors(folder);
+        assert!(checked > least, "only {checked} imports were found in {folder}: the test shows nothing");
+    }
 }
 
 /// Checks the imports between the floors of a crate, and counts them.

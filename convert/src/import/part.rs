@@ -14,8 +14,8 @@ pub(super) enum Part {
     Elements { strides: Strides, shape: [usize; 3] },
 }
 
-/// Which rows a matrix of GGUF, of so many `rows`, is of one in transformers. A group of query heads
-/// has `queries` rows, one head `head`.
+/// Which rows a matrix of GGUF, of so many `rows`, is of one in transformers. A group of query
+/// heads has `queries` rows, one head `head`.
 pub(super) fn rows_of_fused(fusion: Fusion, role: Role, rows: usize, [queries, head]: [usize; 2]) -> Rows {
     let group = queries + 2 * head;
     let (first, count, stride) = match (fusion, role) {

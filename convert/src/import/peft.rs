@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ollm_runtime::gguf::{TensorInfo, TensorType};
-use ollm_runtime::model::{Config, LayerKind, Role, TensorSpec, schema};
+use ollm_runtime::model::{Config, LayerKind, Role, TensorName, TensorSpec, schema};
 use ollm_runtime::ops::RopePairing;
 use ollm_runtime::quant;
 use ollm_runtime::storage::Storage;
@@ -65,7 +65,9 @@ pub fn peft(folder: &Path, backbone: &Path) -> Result<Adapter> {
         let unknown = || {
             let is_expert = name.contains(".experts.");
             let expert = "a factor of a single expert, which is not read here: merge it in PEFT";
-            let is_outer = ["lm_head.", "embed_tokens.", "word_embeddings."].iter().any(|part| name.contains(part));
+            let module = name.strip_prefix("base_model.model.").unwrap_or(&name);
+            let module = module.strip_prefix("model.").unwrap_or(module);
+            let is_outer = outer_modules(family).iter().any(|outer| module.starts_with(outer));
             let outer = "of the head or the embedding, which adapters do not change here: merge it in PEFT";
             bad(format!(
                 "{name} is {}",
@@ -166,6 +168,15 @@ fn names(base: &Opened) -> Result<BTreeMap<String, Vec<Matrix>>> {
         }
     }
     Ok(names)
+}
+
+/// The modules of the head and of embeddings, each with a dot behind it.
+fn outer_modules(family: &str) -> Vec<String> {
+    let roles = [Role::Head, Role::Embedding, Role::PerLayerEmbedding, Role::Classifier, Role::ClassifierOutput];
+    let names = Architecture::of_family(family).flat_map(|architecture| {
+        roles.into_iter().filter_map(|role| transformers_name(architecture, TensorName::new(role)))
+    });
+    names.map(|name| name.trim_start_matches("model.").trim_end_matches("weight").to_owned()).collect()
 }
 
 /// The module of a factor, and whether it is A (0) or B (1).

@@ -5,8 +5,8 @@ use super::document::Document;
 use super::error::ImportError;
 use crate::Result;
 
-/// What tells the labels of a classifier: those of a multimodal one are of the whole model, whatever
-/// is said of its text model.
+/// What tells the labels of a classifier: those of a multimodal one are of the whole model,
+/// whatever is said of its text model.
 const LABEL_KEYS: [&str; 2] = ["id2label", "num_labels"];
 
 /// The configuration of the text model, whole or a part of that of a multimodal one.
@@ -64,6 +64,8 @@ impl TextConfig {
                 .or_else(|| Architecture::of_type(model_type, &text.value)),
         };
         let (architecture, head) = (architecture.ok_or_else(unknown)?, other_head.unwrap_or(HeadKind::Own));
-        Ok(Self { architecture, head, json: text, is_part: true, note: None })
+        let is_guess = found.is_none() && head == HeadKind::None;
+        let note = is_guess.then(|| format!("the class {name:?} is read as one without a head, by its name"));
+        Ok(Self { architecture, head, json: text, is_part: true, note })
     }
 }

@@ -278,10 +278,12 @@ impl TokenizerFiles {
         }
         let id = format!("{key}_id");
         let pieces = || self.pieces.as_ref().and_then(|pieces| pieces.special(key));
-        match ids(&self.config, &id)?.first() {
-            None => Ok(pieces()),
-            Some(&given) => vocabulary.known(given).map(Some).ok_or_else(|| self.config.bad(&id, IDS).into()),
+        let given = ids(&self.config, &id)?;
+        if given.is_empty() {
+            return Ok(pieces());
         }
+        let known = given.into_iter().find_map(|id| vocabulary.known(id));
+        known.map(Some).ok_or_else(|| self.config.bad(&id, IDS).into())
     }
 
     /// All tokens that end a text. Those past the vocabulary, which may have been cut, never come.

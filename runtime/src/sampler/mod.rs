@@ -10,9 +10,9 @@
 //! A random number belongs to a place in a text: it follows from the seed and the number of tokens
 //! before it, not from what was drawn earlier. So a rewound, forked or restored text continues as
 //! it would have, and the same seed makes the same choices from the same logits on every platform
-//! ([`Random`](ollm_kernels::random::Random); the exponential and the logarithm of [`logits`]). Mirostat
-//! alone remembers how surprising its tokens were, and follows a rewind and a fork, but begins anew
-//! in a restored session.
+//! ([`Random`](ollm_kernels::random::Random); the exponential and the logarithm of [`logits`]).
+//! Mirostat alone remembers how surprising its tokens were, and follows a rewind and a fork, but
+//! begins anew in a restored session.
 //!
 //! | file | what it holds |
 //! |---|---|

@@ -8,8 +8,8 @@ use crate::model::Config;
 /// How a session runs. The default takes what the machine and the model offer.
 #[derive(Clone, Debug, Default)]
 pub struct SessionOptions {
-    /// Threads for decode (a single step), at most [`MAX_THREADS`](ollm_kernels::cpu::MAX_THREADS); 0
-    /// takes as many as the system has cores for.
+    /// Threads for decode (a single step), at most
+    /// [`MAX_THREADS`](ollm_kernels::cpu::MAX_THREADS); 0 takes as many as the system has cores for.
     pub threads: usize,
     /// Threads for prefill (many tokens at once), as many at most; 0 takes as many as for a step.
     pub prefill_threads: usize,

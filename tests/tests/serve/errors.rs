@@ -160,11 +160,22 @@ fn what_changes_nothing_is_no_error_and_what_cannot_fit_is_one() {
         { "role": "assistant", "content": null, "refusal": "no" }, { "role": "user", "content": "oh" },
     ]);
     assert_eq!(chat(json!({ "messages": messages, "reasoning_effort": "low", "verbosity": "high" })).status, 200);
+    // What was answered can be sent back: a text that is empty, a call without arguments.
+    let call = json!([{ "id": "call00000", "type": "function", "function": { "name": "f", "arguments": "" } }]);
+    let messages = json!([
+        { "role": "user", "content": "hi" }, { "role": "assistant", "content": "" },
+        { "role": "user", "content": "oh" }, { "role": "assistant", "content": null, "tool_calls": call },
+        { "role": "tool", "tool_call_id": "call00000", "content": "1" },
+    ]);
+    let back = self::chat(&start(&[]), &json!({ "messages": messages }));
+    assert_eq!(back.status, 200, "{}", back.text());
     // What is not known is no error, nor is null.
     assert_eq!(chat(json!({ "user": "me", "store": true, "whatever": {}, "stop": null })).status, 200);
     assert_eq!(chat(json!({ "logprobs": false, "top_logprobs": 0 })).status, 200);
     let long = chat(json!({ "messages": [{ "role": "user", "content": "word ".repeat(99) }] }));
     assert_eq!((long.status, &long.json()["error"]["code"]), (400, &json!("context_length_exceeded")));
+    let message = long.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
+    assert!(message.starts_with("This model's maximum context length is 64 tokens"), "{message}");
     // What cannot fit is refused before it is taken apart.
     for (messages, unit) in [
         (json!([{ "role": "user", "content": "a".repeat(7 << 20) }]), " bytes,"),

@@ -505,12 +505,17 @@ fn ropes_that_are_not_the_familys_rule_are_in_the_file() {
     let pattern = gguf.metadata().get("smollm3.attention.rope_pattern").unwrap();
     assert_eq!(pattern, &Stored::from(vec![true, false, true, true]));
     // Its list of layers tells which have a window, whether it is to use one or not.
-    let kinds = ["sliding_attention", "full_attention", "sliding_attention", "full_attention"];
+    let kinds = ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"];
     for used in [Value::Null, json!(false)] {
         let windows = Source::of("smollm3").set("sliding_window", json!(16)).set("layer_types", json!(kinds));
         let (_, gguf) = imported(&windows.set("use_sliding_window", used), "F16");
         assert_eq!(gguf.metadata().get("smollm3.attention.sliding_window"), Some(&Stored::U32(16)));
+        let pattern = gguf.metadata().get("smollm3.attention.sliding_window_pattern").unwrap();
+        assert_eq!(pattern, &Stored::U32(3));
     }
+    let full =
+        Source::of("smollm3").set("sliding_window", json!(16)).set("layer_types", json!(vec!["full_attention"; 4]));
+    assert_eq!(imported(&full, "F16").1.metadata().get("smollm3.attention.sliding_window"), None);
     let dynamic = json!({"rope_type": "dynamic", "alpha": 1000.0, "rope_theta": 10000.0});
     let (_, gguf) = imported(&Source::of("hunyuan-dense").set("rope_parameters", dynamic), "F16");
     // 10000 * 1000^(8 / 6)

@@ -126,6 +126,11 @@ fn the_text_model_of_a_multimodal_one_is_imported() {
         assert!(gguf.tensor("cls.output.weight").is_some(), "{name}");
         let key = format!("{name}.classifier.output_labels");
         assert_eq!(gguf.metadata().get(&key), Some(&vec!["NO".to_owned(), "YES".to_owned()].into()), "{name}");
+        // Where the whole says nothing there are two, whatever the text model has.
+        let labels = labels.edit(|source| drop(source.config.as_object_mut().unwrap().remove("id2label")));
+        let (_, gguf) = imported(&labels, "F32");
+        let by_default = vec!["LABEL_0".to_owned(), "LABEL_1".to_owned()];
+        assert_eq!(gguf.metadata().get(&key), Some(&by_default.into()), "{name}");
     }
     for (name, kind, architecture) in [
         ("llama", "llama", "LlavaModel"),
@@ -140,7 +145,11 @@ fn the_text_model_of_a_multimodal_one_is_imported() {
         assert!(gguf.tensor("output.weight").is_none(), "{architecture}");
         // The text model alone.
         let text = Source::of(name).set("architectures", json!(["Qwen3VLTextModel"])).set("model_type", json!(kind));
-        let text = text.edit(|source| drop(source.tensors.remove("lm_head.weight")));
+        let text = text.edit(|source| {
+            source.tensors.remove("lm_head.weight");
+            let bare = |name: String| name.trim_start_matches("model.").to_owned();
+            source.tensors = std::mem::take(&mut source.tensors).into_iter().map(|(name, t)| (bare(name), t)).collect();
+        });
         let text = text.set("tie_word_embeddings", json!(false));
         assert!(imported(&text, "F32").1.tensor("output.weight").is_none(), "{kind}");
     }

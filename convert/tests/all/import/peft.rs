@@ -13,7 +13,8 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
-use super::source::{GOLDENS, Source, imported};
+use super::encoders::copied;
+use super::source::{GOLDENS, Source, imported, run};
 use crate::common::{Folder, read};
 
 type Factor = (Vec<usize>, Vec<f32>);
@@ -139,6 +140,36 @@ fn adapters_merged_after_the_import_are_adapters_merged_before_it() {
     }
 }
 
+/// Of encoders, by the names of every class: without a head, and with one.
+#[test]
+fn adapters_of_encoders_are_found_under_every_name() {
+    for (name, modules) in [
+        ("bert", ["", "bert."].map(|class| format!("{class}encoder.layer.1.attention.self.query"))),
+        ("roberta", ["", "roberta."].map(|class| format!("{class}encoder.layer.1.attention.self.query"))),
+        ("modern-bert", ["", "model."].map(|class| format!("{class}layers.1.mlp.Wo"))),
+    ] {
+        let source = copied(&format!("encoders/{name}"));
+        run(&source, "F32").unwrap();
+        let base = source.join("out.gguf");
+        let matrix = if name == "modern-bert" { "blk.1.ffn_down.weight" } else { "blk.1.attn_q.weight" };
+        let (_, gguf) = read(&base);
+        let info = gguf.tensor(matrix).unwrap();
+        for module in modules {
+            let factor = |part: &str, shape: [usize; 2]| {
+                let values = vec![0.5; shape[0] * shape[1]];
+                (format!("base_model.model.{module}.{part}.weight"), (shape.to_vec(), values))
+            };
+            let factors = [factor("lora_A", [4, info.cols()]), factor("lora_B", [info.rows(), 4])];
+            let folder = write(&settings(&json!({})), &factors.into(), TensorType::F32);
+            let adapter = source.join("adapter.gguf");
+            peft(&folder.join(""), &base).unwrap().write(TensorType::F32, &adapter, true).unwrap();
+            let (_, written) = read(&adapter);
+            assert_eq!(written.tensors().len(), 2, "{module}");
+            assert!(written.tensor(&format!("{matrix}.lora_a")).is_some(), "{module}");
+        }
+    }
+}
+
 /// Their factors would need the multipliers that GGUF has in the weights.
 #[test]
 fn adapters_of_models_with_multipliers_are_refused() {
@@ -206,7 +237,10 @@ fn what_is_no_plain_lora_or_of_another_backbone_is_refused() {
         said(settings(&json!({})), &factors)
     };
     let query = "base_model.model.model.layers.0.self_attn.q_proj";
-    assert!(with("base_model.model.lm_head.lora_A.weight", &[2, 4]).contains("lm_head"));
+    for name in ["lm_head.lora_A.weight", "model.embed_tokens.lora_embedding_A", "lm_head.base_layer.weight"] {
+        let error = with(&format!("base_model.model.{name}"), &[2, 4]);
+        assert!(error.contains("is of the head or the embedding"), "{error}");
+    }
     assert!(with(&format!("{query}.lora_B.weight"), &[64, 3]).contains("has rank"));
     let rank = factors[&format!("{query}.lora_A.weight")].0[0];
     assert!(with(&format!("{query}.lora_A.weight"), &[rank, 5]).contains("shape"));

@@ -88,7 +88,7 @@ struct ChoiceState {
 
 /// A token whose text is not decided yet.
 struct PendingToken {
-    /// Where its text is in the answer: that of the next one that has any, where it has none itself.
+    /// Where its text is in the answer; if it has none, that of the next one that has any.
     bytes: Range<usize>,
     told: Value,
 }
@@ -204,7 +204,9 @@ impl Answering {
 
     fn done(&mut self, index: usize, reason: Reason, rest: &str) -> Vec<Value> {
         let choice = &mut self.choices[index];
-        choice.extend(rest.len());
+        if let Some(parser) = &choice.parser {
+            choice.extend_to(parser.position() + rest.len());
+        }
         let delta = choice.push(rest, Some(reason), &self.told.id, index);
         let logprobs = choice.decided(true);
         choice.finish = Some(match reason {
@@ -320,18 +322,19 @@ impl ChoiceState {
         };
         self.offset += said.characters;
         self.pending.push(PendingToken { bytes: self.position..self.position, told });
-        self.extend(said.text.len());
+        // Of this text some may be held back, until no stop string can begin with it any more.
+        self.extend_to(self.position + said.bytes);
     }
 
-    /// Notes that many bytes of text behind those so far, for the tokens that have none.
-    fn extend(&mut self, bytes: usize) {
-        self.position += bytes;
+    /// Notes that the text of the tokens ends here, which is that of those that had none.
+    fn extend_to(&mut self, position: usize) {
+        self.position = self.position.max(position);
         let silent = self.pending.iter_mut().rev().take_while(|token| token.bytes.is_empty());
         silent.for_each(|token| token.bytes.end = self.position);
     }
 
-    /// The probabilities of the tokens of the content that are decided now. Those of thoughts and of
-    /// calls are not told; at the end nothing is left.
+    /// The probabilities of the tokens of the content that are decided now. Those of thoughts and
+    /// of calls are not told; at the end nothing is left.
     fn decided(&mut self, last: bool) -> Vec<Value> {
         let Some(parser) = &mut self.parser else {
             // Every token is one of the text.
@@ -435,12 +438,12 @@ fn call_json(call: ToolCall, id: impl Fn() -> String) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ollm_runtime::chat::{ChatFormat, ToolFormat};
+    use ollm_runtime::chat::{ChatFormat, Reasoning, ToolFormat};
     use ollm_runtime::gguf::{Metadata, Value as GgufValue};
     use ollm_runtime::session::Step;
 
-    fn answering(stream: bool) -> Answering {
-        let tokens: Vec<String> = ["a", "b"].map(str::to_owned).to_vec();
+    fn tokenizer(tokens: &[&str]) -> Tokenizer {
+        let tokens: Vec<String> = tokens.iter().map(|&token| token.to_owned()).collect();
         let mut metadata = Metadata::default();
         let own: [(&str, GgufValue); 4] = [
             ("tokenizer.ggml.model", "gpt2".into()),
@@ -451,6 +454,10 @@ mod tests {
         for (key, value) in own {
             metadata.insert(key.to_owned(), value).unwrap();
         }
+        Tokenizer::from_metadata(&metadata).unwrap()
+    }
+
+    fn answering(stream: bool) -> Answering {
         let told = ResponseInfo {
             style: Style::Chat,
             id: "chatcmpl-1".to_owned(),
@@ -461,7 +468,7 @@ mod tests {
             latents: true,
             stream,
             stream_usage: false,
-            tokenizer: Arc::new(Tokenizer::from_metadata(&metadata).unwrap()),
+            tokenizer: Arc::new(tokenizer(&["a", "b"])),
         };
         Answering::new(told, vec![None])
     }
@@ -471,10 +478,15 @@ mod tests {
     }
 
     fn saying(text: &str) -> Event {
+        held(text.len(), text)
+    }
+
+    /// A token with a text of so many bytes, of which the parts that are not said yet come later.
+    fn held(bytes: usize, text: &str) -> Event {
         let step = Step { token: 1, latent: Some(3), logprob: -0.5, forced: false };
         let text = text.to_owned();
         let top = vec![(1, -0.5)];
-        Event::Token(Box::new(TokenEvent { index: 0, step, text, characters: 1, top, options: Vec::new() }))
+        Event::Token(Box::new(TokenEvent { index: 0, step, text, characters: 1, bytes, top, options: Vec::new() }))
     }
 
     /// Each token is told with its probability and its latent either way; what went out in a chunk
@@ -520,6 +532,42 @@ mod tests {
                 assert_eq!((text.as_str(), count), (content, tokens), "{end} {stream}");
             }
         }
+    }
+
+    /// A token counts where its own text is, also where that is said with later ones because a stop
+    /// string may begin with it, or never, because one did.
+    #[test]
+    fn text_that_is_held_back_is_of_its_own_token() {
+        let told = |events: Vec<Event>, reason, rest: &str| {
+            let mut answering = answering(false);
+            let thinking = Reasoning::new("<think>", "</think>", "\n</think>\n\n");
+            let format = ChatFormat { reasoning: Some(thinking), ..ChatFormat::default() };
+            answering.choices[0].parser = Some(ChatParser::new(format, true));
+            for event in events {
+                answering.take(event).unwrap();
+            }
+            answering.take(Event::Done { index: 0, reason, rest: rest.to_owned() }).unwrap();
+            let whole = answering.whole();
+            let choice = &whole["choices"][0];
+            let count = choice["logprobs"]["content"].as_array().unwrap().len();
+            (choice["message"]["content"].as_str().unwrap().to_owned(), count)
+        };
+        let thought = || vec![saying("so"), saying("</think>"), held(2, "")];
+        let mut events = thought();
+        events.extend([held(5, "\n\nHello"), held(1, "")]);
+        assert_eq!(told(events, Reason::Limit, "\n"), ("Hello\n".to_owned(), 2));
+        let mut events = thought();
+        events.extend([held(5, "\n\nHello"), held(2, ""), held(4, "")]);
+        assert_eq!(told(events, Reason::Stop, ""), ("Hello".to_owned(), 1));
+    }
+
+    /// The texts of tokens that are parts of characters, and the most probable one of each text.
+    #[test]
+    fn parts_of_characters_are_told_by_their_bytes() {
+        // GPT-2's letters for the bytes f0 and 9f.
+        let tokenizer = tokenizer(&["a", "\u{f0}", "\u{141}"]);
+        let texts: Vec<String> = (0..3).map(|token| token_text(token, &tokenizer)).collect();
+        assert_eq!(texts, ["a", "bytes:\\xf0", "bytes:\\x9f"]);
     }
 
     /// Where the content is matters for as long as a token may be of it.

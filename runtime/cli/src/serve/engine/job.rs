@@ -87,6 +87,8 @@ pub(crate) struct TokenEvent {
     pub(crate) text: String,
     /// How many characters are complete with it: of these the last ones may not be sure yet.
     pub(crate) characters: usize,
+    /// How many bytes these are.
+    pub(crate) bytes: usize,
     /// The most probable tokens, with their natural log-probabilities.
     pub(crate) top: Vec<(u32, f32)>,
     /// The option set it was chosen from, if that is to be seen.

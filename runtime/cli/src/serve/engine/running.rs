@@ -136,10 +136,11 @@ impl Running {
         };
         self.generated += 1;
         let complete = self.text.push(tokenizer, step.token);
-        let characters = complete.chars().count();
+        let (characters, bytes) = (complete.chars().count(), complete.len());
         let (text, stopped) = self.stop.push(&complete);
         let (index, top) = (self.index, self.sampler.top().to_vec());
-        self.outbox.push_back(Event::Token(Box::new(TokenEvent { index, step, text, characters, top, options })));
+        let event = TokenEvent { index, step, text, characters, bytes, top, options };
+        self.outbox.push_back(Event::Token(Box::new(event)));
         if stopped {
             self.end(Reason::Stop);
         } else if self.generated >= self.limit {
