@@ -251,7 +251,8 @@ impl fmt::Display for ConvertError {
             ),
             Self::BadImatrix { path, tensor } => write!(
                 f,
-                "{}: the importance of tensor {tensor:?} is not a list of sums of squares and their count",
+                "{}: the importance of tensor {tensor:?} is not a list of sums of squares and their count: the file is \
+                 damaged or cut off",
                 path.display()
             ),
             Self::OtherImatrix { path, tensor, cols, found } => write!(

@@ -43,7 +43,8 @@ impl ImportanceMatrix {
     /// If it is none of these files, or a number in it is not one that importance can be.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = Storage::open(path)?;
-        if let Some(means) = old_means(&bytes) {
+        if let Some(tensor) = first_of_old(&bytes) {
+            let means = old_means(&bytes).ok_or(ConvertError::BadImatrix { path: path.to_owned(), tensor })?;
             return Ok(Self { path: path.to_owned(), means });
         }
         let file = Opened::of(path, bytes)?;
@@ -78,8 +79,16 @@ impl ImportanceMatrix {
     }
 }
 
+/// The first matrix of a file of the form of [`old_means`]; `None` if it is none.
+fn first_of_old(bytes: &[u8]) -> Option<String> {
+    let length = u32::from_le_bytes(bytes.get(4..8)?.try_into().ok()?);
+    let name = bytes.get(8..)?.get(..length as usize)?;
+    let is_name = name.ends_with(b".weight") && name.iter().all(u8::is_ascii_graphic);
+    is_name.then(|| String::from_utf8_lossy(name).into_owned())
+}
+
 /// The importance in a file of the form that llama.cpp's `imatrix` wrote before GGUF,
-/// `imatrix.dat`; `None` if it is none. All numbers have 32 bits:
+/// `imatrix.dat`; `None` if it is damaged. All numbers have 32 bits:
 ///
 /// ```text
 /// entries, then of each: length of the name, the name, calls, values, the values (sums over calls)

@@ -165,6 +165,13 @@ impl HfCheckpoint {
         quantization: &Quantization,
         ignored: impl Fn(&str) -> bool,
     ) -> Result<Vec<TensorSource<'a>>> {
+        // In the first place: of such weights something else is missing, too.
+        for (name, tensor) in &self.tensors {
+            if let Some(reason) = quantization.undeclared(name) {
+                let path = self.shards[tensor.shard].path.clone();
+                return Err(ImportError::Quantized { path, tensor: name.clone(), reason }.into());
+            }
+        }
         let sources: Vec<TensorSource<'_>> =
             wanted.into_iter().map(|wanted| self.source(wanted, quantization)).collect::<Result<_>>()?;
         let used: HashSet<&str> =

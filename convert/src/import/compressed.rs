@@ -3,7 +3,7 @@
 //!
 //! | `quant_method` | weight | beside it |
 //! |---|---|---|
-//! | `fp8` (`DeepSeek`), `fbgemm_fp8` | e4m3 | `weight_scale_inv` or `weight_scale` |
+//! | `fp8` (`DeepSeek`), `fbgemm_fp8`, `modelopt` with `FP8` | e4m3 | `weight_scale_inv` or `weight_scale` |
 //! | `compressed-tensors`, `float-quantized` | e4m3 | `weight_scale` |
 //! | `compressed-tensors`, `int-quantized` | i8 | `weight_scale`, `weight_zero_point` |
 //! | `mxfp4` | `_blocks`: 32 floats of 4 bits each, which stay as they are | `_scales` |
@@ -35,7 +35,7 @@ pub(super) const MXFP4_SCALES: &str = "_scales";
 
 /// Part of a tensor's name after the module's, and whether the weight needs it.
 pub(super) const PACKED: &str = "weight_packed";
-const BESIDE: [&str; 13] = [
+const BESIDE: [&str; 14] = [
     "weight_scale_inv",
     "weight_scale",
     "weight_zero_point",
@@ -49,6 +49,21 @@ const BESIDE: [&str; 13] = [
     "output_zero_point",
     "k_scale",
     "v_scale",
+    "kv_scale",
+];
+
+/// What the names of tensors end with that only quantized weights have: those above, and those of
+/// `GPTQ`, `AWQ` and `bitsandbytes`, which are not read.
+const OF_QUANTIZED: [&str; 9] = [
+    ".qweight",
+    ".qzeros",
+    ".g_idx",
+    ".absmax",
+    ".SCB",
+    ".weight_scale",
+    ".weight_scale_inv",
+    ".weight_packed",
+    ".input_scale",
 ];
 
 /// A tensor of a checkpoint.
@@ -64,8 +79,10 @@ impl Quantization {
         const KEY: &str = "quantization_config";
         // Text models of multimodal ones have it outside.
         let Some(json) = json.part(KEY)? else { return Ok(Self::default()) };
-        let supported = "fp8, fbgemm_fp8, mxfp4, compressed-tensors; else save the weights as BF16 first";
+        let supported = "fp8, fbgemm_fp8, mxfp4, compressed-tensors, modelopt with FP8; else save the weights as \
+                         BF16 first";
         match json.opt_str("quant_method")? {
+            Some("modelopt") if json.opt_str("quant_algo")? == Some("FP8") => (),
             Some("fp8" | "fbgemm_fp8" | "mxfp4" | "compressed-tensors" | "compressed_tensors") => (),
             _ => return Err(json.unsupported("quant_method", supported).into()),
         }
@@ -95,6 +112,17 @@ impl Quantization {
         }
         blocks.retain(|block| block.iter().all(|&n| n > 0));
         Ok(Self { is_there: true, blocks, bits })
+    }
+
+    /// What is wrong with a tensor of this name that only quantized weights have, where the
+    /// configuration has none.
+    pub(super) fn undeclared(&self, name: &str) -> Option<String> {
+        let is_undeclared = !self.is_there && OF_QUANTIZED.iter().any(|end| name.ends_with(end));
+        is_undeclared.then(|| {
+            "is of weights that were quantized (GPTQ, AWQ, bitsandbytes, FP8), and config.json has no \
+             quantization_config that says how: save them as BF16 first"
+                .to_owned()
+        })
     }
 
     /// Whether a tensor of this name says something of another one, of whose module `is_module`

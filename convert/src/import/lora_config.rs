@@ -103,9 +103,10 @@ impl LoraConfig {
         })
     }
 
-    /// Refuses expressions that no module of the adapters matches.
-    pub(super) fn check<'a>(&self, modules: &(impl Iterator<Item = &'a str> + Clone)) -> Result<()> {
-        [&self.alphas, &self.ranks].into_iter().try_for_each(|pattern| pattern.check(modules))
+    /// What there is to say of expressions that no module of the adapters matches: PEFT passes over
+    /// them, too.
+    pub(super) fn notes<'a>(&self, modules: &(impl Iterator<Item = &'a str> + Clone)) -> Vec<String> {
+        [&self.alphas, &self.ranks].into_iter().flat_map(|pattern| pattern.unused(modules)).collect()
     }
 
     /// What `B A` of a module is multiplied by.
@@ -147,12 +148,10 @@ impl Pattern {
         Ok(pattern)
     }
 
-    fn check<'a>(&self, modules: &(impl Iterator<Item = &'a str> + Clone)) -> Result<()> {
+    fn unused<'a>(&self, modules: &(impl Iterator<Item = &'a str> + Clone)) -> Vec<String> {
         let is_unused = |expression: &Regex| !modules.clone().any(|module| expression.is_match(module));
-        match self.values.iter().find(|(_, expression, _)| is_unused(expression)) {
-            Some((text, ..)) => Err(self.bad(text, "an expression that a module of the adapters matches").into()),
-            None => Ok(()),
-        }
+        let unused = self.values.iter().filter(|(_, expression, _)| is_unused(expression));
+        unused.map(|(text, ..)| format!("{:?} of {} matches no module of the adapters", text, self.key)).collect()
     }
 
     fn of(&self, module: &str) -> Option<f64> {

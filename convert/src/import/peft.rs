@@ -39,12 +39,21 @@ pub fn peft_files(folder: &Path) -> [PathBuf; 2] {
     [CONFIG, WEIGHTS].map(|name| folder.join(name))
 }
 
+/// Adapters of a PEFT folder.
+#[derive(Debug)]
+pub struct PeftAdapter {
+    /// The adapters.
+    pub adapter: Adapter,
+    /// What is to be said of its configuration.
+    pub notes: Vec<String>,
+}
+
 /// The adapters in `folder`, for the matrices of `backbone`.
 ///
 /// # Errors
 /// [`ConvertError::Import`] or [`ConvertError::BadAdapter`] if the folder is not what it should be,
 /// asks for something other than `LoRA`, or is of another backbone.
-pub fn peft(folder: &Path, backbone: &Path) -> Result<Adapter> {
+pub fn peft(folder: &Path, backbone: &Path) -> Result<PeftAdapter> {
     let base = Opened::open(backbone)?;
     expect_kind(backbone, base.gguf.metadata(), &[FileKind::Backbone, FileKind::Merged])?;
     let json = Document::read(&folder.join(CONFIG))?;
@@ -90,7 +99,7 @@ pub fn peft(folder: &Path, backbone: &Path) -> Result<Adapter> {
         }
         factors.entry(last).or_default()[which] = Some((rank, values));
     }
-    settings.check(&factors.keys().map(|matrix| matrix.module.as_str()))?;
+    let notes = settings.notes(&factors.keys().map(|matrix| matrix.module.as_str()));
     let mut pairs = BTreeMap::new();
     for (matrix, both) in factors {
         let [Some((rank, mut a)), Some((other, b))] = both else {
@@ -121,7 +130,7 @@ pub fn peft(folder: &Path, backbone: &Path) -> Result<Adapter> {
     let architecture = base.gguf.metadata().opt_str("general.architecture").ok().flatten();
     let adapter = Adapter::new(settings.alpha, pairs).of(architecture.map(str::to_owned));
     adapter.check(&base.gguf).map_err(bad)?;
-    Ok(adapter)
+    Ok(PeftAdapter { adapter, notes })
 }
 
 /// A rank and the values of a factor.

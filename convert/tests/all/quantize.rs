@@ -103,7 +103,9 @@ fn importance_changes_what_is_written_and_is_checked() {
         assert!(read(&folder.join("out.gguf")).0 == new);
     }
     for length in 0..old.len() {
-        assert!(with(&folder.write("imatrix.dat", &old[..length])).is_err(), "{length} bytes");
+        let error = with(&folder.write("imatrix.dat", &old[..length])).unwrap_err();
+        let has_name = length >= 8 + name.len();
+        assert_eq!(matches!(error, ConvertError::BadImatrix { .. }), has_name, "{length} bytes: {error}");
     }
 
     let other = with(&importance(&folder, (0..32).map(|_| 1.0)));

@@ -10,7 +10,7 @@ use ollm_runtime::draft::{ModelDrafter, NgramDrafter};
 use ollm_runtime::gguf::Metadata;
 use ollm_runtime::model::{Adapter, Model};
 use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, Selector, TokenEnds};
-use ollm_runtime::session::{ContextShift, Drafter, PromptCache, Session, SessionOptions};
+use ollm_runtime::session::{ContextShift, Drafter, PromptCache, Session, SessionOptions, SnapshotError};
 use ollm_runtime::storage::StorageOptions;
 use ollm_runtime::tokenizer::Tokenizer;
 
@@ -84,11 +84,20 @@ impl Engine {
     /// Feeds a prompt, from the folder of prompts as far as that has it. Gives how many tokens were
     /// computed.
     pub(crate) fn feed(&mut self, tokens: &[u32]) -> Result<usize> {
-        if let Some(prompts) = &self.prompts {
-            return Ok(tokens.len() - prompts.feed(&mut self.session, tokens)?);
+        let Some(prompts) = &self.prompts else {
+            self.session.feed(tokens)?;
+            return Ok(tokens.len());
+        };
+        match prompts.feed(&mut self.session, tokens) {
+            Ok(found) => Ok(tokens.len() - found),
+            // The prompt was read: what cannot be kept for the next run does not end this one.
+            Err(SnapshotError::Write(error)) => {
+                output::aside(&format!("note: this prompt is not kept: {error}"));
+                self.prompts = None;
+                Ok(tokens.len())
+            }
+            Err(error) => Err(error.into()),
         }
-        self.session.feed(tokens)?;
-        Ok(tokens.len())
     }
 
     /// Feeds a prompt to a session that is empty, where there is a folder of prompts. Gives how

@@ -1,21 +1,20 @@
 //! Numbers in texts, compared by value.
 //!
 //! Signs, thousands separators, decimals, powers of ten (`1e3`) and fractions (`3/4`, `1 1/2`,
-//! `\frac{3}{4}`, `¾`) belong to a number; currencies, units, percent signs and the full stop at
-//! the end of a sentence do not. Each number has one canonical text: a decimal where it has one
-//! (`0.75`), else a reduced fraction (`-1/3`).
+//! `\frac{3}{4}`, `¾`) belong to a number, and so does a power of a thousand in words behind it (`2.5
+//! million`); currencies, units, percent signs and the full stop at the end of a sentence do not. Each
+//! number has one canonical text: a decimal where it has one (`0.75`), else a reduced fraction
+//! (`-1/3`).
 
 /// The numbers of a text, in their order, in canonical form.
 pub(super) fn numbers(text: &str) -> impl Iterator<Item = String> + '_ {
-    let (mut rest, mut before) = (text, None);
+    let mut rest = text;
     std::iter::from_fn(move || {
         while let Some(first) = rest.chars().next() {
-            if let Some((number, after)) = number(before, rest) {
-                before = rest[..rest.len() - after.len()].chars().next_back();
+            if let Some((number, after)) = number(&text[..text.len() - rest.len()], rest) {
                 rest = after;
                 return Some(number);
             }
-            before = Some(first);
             rest = &rest[first.len_utf8()..];
         }
         None
@@ -27,7 +26,7 @@ pub(super) fn numbers(text: &str) -> impl Iterator<Item = String> + '_ {
 pub(super) fn whole(text: &str) -> Option<String> {
     let percent = || text.strip_suffix('%').map(|text| text.strip_suffix('\\').unwrap_or(text));
     let text = text.strip_suffix(CURRENCIES).or_else(percent).unwrap_or(text).trim_end();
-    let (number, after) = number(None, without_currency(text).trim_start())?;
+    let (number, after) = number("", without_currency(text).trim_start())?;
     after.is_empty().then_some(number)
 }
 
@@ -45,19 +44,52 @@ fn without_currency(text: &str) -> &str {
 /// The number that `text` begins with, and what follows it. A dash behind what can be counted is a
 /// minus between two numbers, not a sign; a full stop behind a number, a word or another one
 /// (`3.2.1`, `v.2`, `...5`) is no decimal point.
-fn number(before: Option<char>, text: &str) -> Option<(String, &str)> {
-    let continues = before.is_some_and(|c| c.is_alphanumeric() || c == '.');
-    let subtracts = continues || before.is_some_and(|c| matches!(c, ')' | '%'));
+fn number<'t>(before: &str, text: &'t str) -> Option<(String, &'t str)> {
+    let last = before.chars().next_back();
+    let continues = last.is_some_and(|c| c.is_alphanumeric() || c == '.');
+    let subtracts = continues || last.is_some_and(|c| matches!(c, ')' | '%'));
     let (negative, unsigned) = match text.strip_prefix(MINUS) {
         None if continues && text.starts_with('.') => return None,
         Some(_) if subtracts => return None,
-        // The currency may stand between the sign and the number.
+        // The currency may stand between the sign and the number, and so may a space.
+        Some(rest) if begins(before) => (true, without_currency(rest.trim_start_matches(' '))),
         Some(rest) => (true, without_currency(rest)),
         None => (false, text),
     };
     let latex =
         || typeset_fraction(unsigned).map(|(ratio, negates, rest)| (ratio.canonical(negative != negates), rest));
-    latex().or_else(|| plain(unsigned, negative))
+    let scaled = || scaled_in_words(unsigned, negative);
+    scaled().or_else(latex).or_else(|| plain(unsigned, negative))
+}
+
+/// Whether what follows can be a value alone, so that a dash with a space behind it is its sign. At
+/// the beginning of a line that is the dash of a list.
+fn begins(before: &str) -> bool {
+    let last = before.trim_end_matches(' ').chars().next_back();
+    last.is_none_or(|c| CURRENCIES.contains(&c) || matches!(c, '=' | ':' | '(' | '[' | '{' | '#' | '*'))
+}
+
+/// A decimal or a fraction, and a power of a thousand in words: `2.5 million`, `1/2 billion`.
+fn scaled_in_words(text: &str, negative: bool) -> Option<(String, &str)> {
+    const WORDS: [(&str, usize); 4] = [("thousand", 3), ("million", 6), ("billion", 9), ("trillion", 12)];
+    let (mut value, rest) = decimal(text)?;
+    let fraction = rest.strip_prefix('/').and_then(decimal);
+    let behind = fraction.as_ref().map_or(rest, |(_, rest)| rest);
+    // LaTeX sets words as such.
+    let words = behind.strip_prefix("\\,").unwrap_or(behind).trim_start_matches([' ', '-', '\u{a0}']);
+    let (words, in_braces) = words.strip_prefix("\\text{").map_or((words, false), |inside| (inside.trim_start(), true));
+    let ends = |rest: &str| !rest.starts_with(char::is_alphabetic);
+    let scale = |&(word, zeros): &(&str, usize)| {
+        let (begin, rest) = words.split_at_checked(word.len())?;
+        (begin.eq_ignore_ascii_case(word) && ends(rest)).then_some((zeros, rest))
+    };
+    let (zeros, rest) = WORDS.iter().find_map(scale).filter(|_| words.len() < behind.len())?;
+    let rest = if in_braces { rest.strip_prefix('}').unwrap_or(rest) } else { rest };
+    value.shift(zeros);
+    Some(match fraction {
+        Some((under, _)) => (Ratio::new(&value, &under)?.canonical(negative), rest),
+        None => (value.canonical(negative), rest),
+    })
 }
 
 /// A decimal, a fraction, or a whole number and a proper fraction.
@@ -149,8 +181,9 @@ fn decimal(text: &str) -> Option<(Decimal, &str)> {
         if is_negative {
             decimals += power;
         } else {
-            digits.extend(std::iter::repeat_n('0', power.saturating_sub(decimals)));
-            decimals = decimals.saturating_sub(power);
+            let mut value = Decimal { digits, decimals };
+            value.shift(power);
+            return Some((value, rest));
         }
     }
     Some((Decimal { digits, decimals }, rest))
@@ -176,6 +209,12 @@ fn take_digits(text: &str) -> (&str, &str) {
 }
 
 impl Decimal {
+    /// Multiplies it by a power of ten.
+    fn shift(&mut self, power: usize) {
+        self.digits.extend(std::iter::repeat_n('0', power.saturating_sub(self.decimals)));
+        self.decimals = self.decimals.saturating_sub(power);
+    }
+
     /// Without zeros that say nothing.
     fn canonical(&self, negative: bool) -> String {
         let padded = format!("{:0>width$}", self.digits, width = self.decimals + 1);
@@ -275,6 +314,43 @@ mod tests {
         assert_eq!(whole("5\\%").as_deref(), Some("5"));
         for text in ["", "$", "1 apple", "1/0x", "x 1", "1 2", "%"] {
             assert_eq!(whole(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn powers_of_a_thousand_in_words_count() {
+        for (text, last) in [
+            ("#### 5 million", "5000000"),
+            ("\\$2.5 billion dollars", "2500000000"),
+            ("-1.25 Thousand", "-1250"),
+            ("1/2 million", "500000"),
+            ("2.5\\text{ million}.", "2500000"),
+            ("a 3-million loan", "3000000"),
+            ("5 millions", "5"),
+            ("5 millionaires", "5"),
+            ("5million", "5"),
+            ("5, million", "5"),
+        ] {
+            assert_eq!(numbers(text).last().as_deref(), Some(last), "{text}");
+        }
+        assert_eq!(whole("1.5 million").as_deref(), Some("1500000"));
+    }
+
+    #[test]
+    fn a_sign_may_have_a_space_behind_it_where_a_value_begins() {
+        for (text, last) in [
+            ("- 4", "-4"),
+            ("x = - 5", "-5"),
+            ("The answer is: - 4.", "-4"),
+            ("\\boxed{- 4}", "-4"),
+            ("$- 4$", "-4"),
+            ("(- \\frac{1}{2})", "-0.5"),
+            ("10 - 5", "5"),
+            ("x - 5", "5"),
+            ("(3) - 5", "5"),
+            ("pears:\n- 5 kilos", "5"),
+        ] {
+            assert_eq!(numbers(text).last().as_deref(), Some(last), "{text}");
         }
     }
 

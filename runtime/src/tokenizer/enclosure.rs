@@ -2,7 +2,7 @@
 
 use super::TokenizerError;
 use super::ids::{self, NamedTokens};
-use crate::gguf::{GgufError, Metadata};
+use crate::gguf::Metadata;
 
 /// The two of them.
 pub(super) struct Enclosure {
@@ -60,6 +60,6 @@ impl Wanted {
             return Ok(None);
         }
         let token = self.tokens.iter().find_map(|name| named.id(name));
-        token.map(Some).ok_or_else(|| GgufError::MissingKey { key: self.key.to_owned() }.into())
+        token.map(Some).ok_or_else(|| named.missing(metadata, self.key))
     }
 }

@@ -98,7 +98,7 @@ impl Tokenizer {
             Some(json) if cfg!(feature = "tokenizer-json") || !lists => read_json(metadata, json)?,
             _ => read_lists(metadata, &mut warnings)?,
         };
-        let named = NamedTokens::read(metadata, bytes.len(), &mut warnings)?;
+        let named = NamedTokens::read(metadata, bytes.len(), &mut warnings);
         let usual = Enclosure::usual(metadata, encoder.adds_bos(), &named)?;
         let [mut first, last] = [usual.first.token(metadata, &named)?, usual.last.token(metadata, &named)?];
         if let (None, Some(bos), true) = (first, named.id(ids::BOS), encoder.needs_bos()) {

@@ -109,6 +109,14 @@ fn ends_are_found_by_id_and_by_text() {
     assert_eq!((ends, t.eos()), (vec![256, 257, 263], Some(256)));
     assert_eq!([t.special("eot_token"), t.special("eom_token"), t.special("eos_token")], [Some(257), None, Some(256)]);
     assert_eq!(t.special_tokens().collect::<Vec<_>>(), [("bos_token", 264), ("eos_token", 256)]);
+    // What is no token is none, with a warning: nothing here wants it.
+    for id in [267, u32::MAX] {
+        let t = File::new("gpt2").with("tokenizer.ggml.eos_token_id", id).with("tokenizer.ggml.eot_token_id", id);
+        let t = t.read().unwrap();
+        let said: Vec<String> = t.warnings().iter().map(ToString::to_string).collect();
+        assert!(t.eos().is_none() && t.is_end(263), "{id}");
+        assert!(said.iter().filter(|said| said.contains("none of the 267 tokens")).count() == 2, "{said:?}");
+    }
 }
 
 /// Tokens with scores: the letters but for "b", what is merged, bytes, special ones.
@@ -246,8 +254,14 @@ fn bad_lists_are_errors() {
         (file().with("tokenizer.ggml.merges", merges(&[" e"])), r#"merge 0 is " e""#),
         (file().with("tokenizer.ggml.merges", merges(&["he l"])), r#"but "hel" is no token"#),
         (file().with("tokenizer.ggml.merges", merges(&["h e", "q xy"])), r#"but "xy" is no token"#),
-        (file().with("tokenizer.ggml.bos_token_id", 267_u32), "bos_token_id is 267, but there are 267 tokens"),
-        (file().with("tokenizer.ggml.eos_token_id", u32::MAX), "eos_token_id is 4294967295"),
+        (
+            file().with("tokenizer.ggml.bos_token_id", 267_u32).with("tokenizer.ggml.add_bos_token", true),
+            "bos_token_id is 267, but there are 267 tokens",
+        ),
+        (
+            file().with("tokenizer.ggml.eos_token_id", u32::MAX).with("tokenizer.ggml.add_eos_token", true),
+            "eos_token_id is 4294967295",
+        ),
     ] {
         let error = file.error();
         assert!(error.contains(message), "{error:?} does not say {message:?}");

@@ -44,8 +44,13 @@ impl AdapterArgs {
             .chain(self.backbone.clone())
             .collect();
         check_output(&self.output, &files.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
+        let mut notes = String::new();
         let adapter = match &self.backbone {
-            Some(backbone) => import::peft(&self.checkpoint, backbone)?,
+            Some(backbone) => {
+                let read = import::peft(&self.checkpoint, backbone)?;
+                notes.extend(read.notes.iter().map(|note| format!("note: {note}\n")));
+                read.adapter
+            }
             None if import::is_peft(&self.checkpoint) => {
                 let reason = "adapters of PEFT need their backbone: --backbone MODEL.gguf".into();
                 return Err(ConvertError::BadAdapter { path: self.checkpoint, reason });
@@ -53,6 +58,6 @@ impl AdapterArgs {
             None => Adapter::read(&self.checkpoint)?.of(self.architecture),
         };
         let summary = adapter.write(self.dtype, &self.output, self.force)?;
-        Ok::<_, ConvertError>(wrote(&summary, &self.output).into())
+        Ok::<_, ConvertError>(format!("{notes}{}", wrote(&summary, &self.output)).into())
     }
 }

@@ -122,7 +122,7 @@ fn adapters_merged_after_the_import_are_adapters_merged_before_it() {
             });
             let (folder, place) = (write(&settings(more), &stored.collect(), *dtype), backbone(&source));
             let [base, adapter, output] = ["base.gguf", "adapter.gguf", "merged.gguf"].map(|name| place.join(name));
-            peft(&folder.join(""), &base).unwrap().write(TensorType::F32, &adapter, false).unwrap();
+            peft(&folder.join(""), &base).unwrap().adapter.write(TensorType::F32, &adapter, false).unwrap();
             merge(&base, &adapter, &output, TensorType::F32, false).unwrap();
             let (got, expected) = (read(&output), imported(&merged(&source, &factors, scale), "F32"));
             for tensor in expected.1.tensors() {
@@ -162,7 +162,7 @@ fn adapters_of_encoders_are_found_under_every_name() {
             let factors = [factor("lora_A", [4, info.cols()]), factor("lora_B", [info.rows(), 4])];
             let folder = write(&settings(&json!({})), &factors.into(), TensorType::F32);
             let adapter = source.join("adapter.gguf");
-            peft(&folder.join(""), &base).unwrap().write(TensorType::F32, &adapter, true).unwrap();
+            peft(&folder.join(""), &base).unwrap().adapter.write(TensorType::F32, &adapter, true).unwrap();
             let (_, written) = read(&adapter);
             assert_eq!(written.tensors().len(), 2, "{module}");
             assert!(written.tensor(&format!("{matrix}.lora_a")).is_some(), "{module}");
@@ -198,7 +198,7 @@ fn what_is_no_plain_lora_or_of_another_backbone_is_refused() {
     let source = Source::of("llama");
     let (place, factors) = (backbone(&source), factors(&source));
     let base = place.join("base.gguf");
-    let run = |config: Value, factors: &BTreeMap<String, Factor>| -> Result<Adapter, ConvertError> {
+    let run = |config: Value, factors: &BTreeMap<String, Factor>| -> Result<PeftAdapter, ConvertError> {
         peft(&write(&config, factors, TensorType::F32).join(""), &base)
     };
     let said = |config: Value, factors: &BTreeMap<String, Factor>| run(config, factors).unwrap_err().to_string();
@@ -217,13 +217,16 @@ fn what_is_no_plain_lora_or_of_another_backbone_is_refused() {
         ("use_bdlora", json!({ "nblocks": 2 })),
         ("target_parameters", json!(["q_proj.weight"])),
         ("something_new", json!(1)),
-        ("alpha_pattern", json!({ "proj": 1 })),
     ] {
         let message = said(settings(&json!({ key: value })), &factors);
         assert!(message.contains(key), "{message}");
     }
     assert!(said(settings(&json!({ "alpha_pattern": { "q_proj(": 1 } })), &factors).contains("q_proj("));
-    assert!(said(settings(&json!({ "rank_pattern": { "layers.99": 1 } })), &factors).contains("layers.99"));
+    // PEFT passes over an expression that no module matches: `(.*\.)?` stands before it.
+    let unused = json!({ "rank_pattern": { "layers.99": 1 }, "alpha_pattern": { "proj": 1, "^q_proj": 3 } });
+    let read = run(settings(&unused), &factors).unwrap();
+    assert_eq!(read.adapter, run(settings(&json!({})), &factors).unwrap().adapter);
+    assert!(read.notes.len() == 3 && read.notes[1].contains("\"proj\" of alpha_pattern"), "{:?}", read.notes);
     // What other programs write there, and does not change the result.
     let plain = json!({
         "init_lora_weights": "eva", "use_qalora": false, "layer_replication": null, "target_parameters": [],

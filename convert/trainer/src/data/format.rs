@@ -8,9 +8,10 @@
 //! | `.txt` | plain text: paragraphs, which empty lines part |
 //! | any other | JSON lines: an object a line; empty lines are skipped |
 //!
-//! An object has `question` and `answer`; or `prompt` and `completion`; or `messages`, a
-//! conversation of which each turn of the assistant is a problem; or `text`, which is learned as it
-//! is. `system` stands before the question, `expected` is the final answer where `answer` does not
+//! An object has `question` and `answer`; or `prompt` and `completion`, each of them text or a list
+//! of turns; or `messages` (or `conversations`), a conversation of which each turn of the assistant
+//! is a problem; or `text`, which is learned as it is. A turn has `role` and `content`, or `from`
+//! and `value`. `system` stands before the question, `expected` is the final answer where `answer` does not
 //! end with it. Other fields are passed over, but a name that is there twice is refused. [`Fields`]
 //! gives them other names.
 
@@ -82,8 +83,13 @@ impl Fields {
         // Fields that were named come before those that happen to be there.
         let pair_is_named =
             self.0.iter().any(|field| ["question", "answer", "prompt", "completion"].contains(&field.role));
-        if let Some(messages) = self.get(object, "messages").filter(|_| !pair_is_named) {
-            let mut problems = conversation(messages, system)?;
+        let messages =
+            self.get(object, "messages").or_else(|| object.get("conversations").filter(|list| list.is_array()));
+        let conversation = match messages.filter(|_| !pair_is_named) {
+            Some(messages) => Some(conversation(messages, system.clone())?),
+            None => self.prompted(object, system.clone())?,
+        };
+        if let Some(mut problems) = conversation {
             if let Some(last) = problems.last_mut() {
                 last.expected = expected;
             }
@@ -108,7 +114,30 @@ impl Fields {
         }
     }
 
+    /// The problems of a `prompt` and a `completion` that are lists of turns: those of the
+    /// completion.
+    fn prompted(
+        &self,
+        object: &Map<String, Value>,
+        system: Option<Turn>,
+    ) -> std::result::Result<Option<Vec<Problem>>, String> {
+        let turns = |role| self.get(object, role).and_then(Value::as_array);
+        let Some((prompt, completion)) = turns("prompt").zip(turns("completion")) else { return Ok(None) };
+        let all = Value::Array(prompt.iter().chain(completion).cloned().collect());
+        let prompted = prompt.len() + usize::from(system.is_some());
+        let mut problems = conversation(&all, system)?;
+        // The answer stands behind its question.
+        problems.retain(|problem| problem.before.len() + 1 >= prompted);
+        if problems.is_empty() {
+            return Err(format!("{:?} has no turn of the assistant with text", self.name("completion")));
+        }
+        Ok(Some(problems))
+    }
+
     fn missing(&self, object: &Map<String, Value>) -> String {
+        if let Some(role) = ROLES.into_iter().find(|role| object.get(self.name(role)).is_some_and(Value::is_null)) {
+            return format!("{:?} is null: leave the object out", self.name(role));
+        }
         let named: Vec<&str> = ROLES[..6].iter().map(|role| self.name(role)).collect();
         let there = object.keys().map(|key| format!("{key:?}")).collect::<Vec<_>>().join(", ");
         format!(
@@ -170,12 +199,20 @@ fn follows_no_user(before: &[Turn]) -> String {
     )
 }
 
+/// Who speaks, by the name that templates have for it.
+fn role_of(message: &Value) -> Option<&str> {
+    match message["role"].as_str().or_else(|| message["from"].as_str())? {
+        "human" => Some("user"),
+        "gpt" => Some("assistant"),
+        role => Some(role),
+    }
+}
+
 /// A turn, whose content is text or a list of parts with text.
 fn turn(message: &Value) -> std::result::Result<Turn, String> {
-    let role =
-        message["role"].as_str().ok_or("a message has no \"role\": it is an object of \"role\" and \"content\"")?;
+    let role = role_of(message).ok_or("a message has no \"role\": it is an object of \"role\" and \"content\"")?;
     let part = |part: &Value| part["text"].as_str().or(part.as_str()).map(str::to_owned);
-    let content = match &message["content"] {
+    let content = match message.get("content").unwrap_or(&message["value"]) {
         Value::String(text) => Some(text.clone()),
         Value::Array(parts) => parts.iter().map(part).collect(),
         _ => None,
@@ -461,6 +498,23 @@ mod tests {
     }
 
     #[test]
+    fn turns_are_read_as_other_trainers_have_them() {
+        let turn = |role: &str, content: &str| format!("{{\"role\":\"{role}\",\"content\":\"{content}\"}}");
+        let said = |from: &str, value: &str| format!("{{\"from\":\"{from}\",\"value\":\"{value}\"}}");
+        let [one, two] = [("1?", "1"), ("2?", "2")];
+        let shared = [said("system", "s"), said("human", one.0), said("gpt", one.1)].join(",");
+        let prompt =
+            [turn("system", "s"), turn("user", one.0), turn("assistant", one.1), turn("user", two.0)].join(",");
+        let lines = [
+            format!("{{\"conversations\":[{shared}]}}"),
+            format!("{{\"prompt\":[{prompt}],\"completion\":[{}]}}", turn("assistant", two.1)),
+        ];
+        let all = read_as("a.jsonl", &lines.join("\n"), &[]).unwrap();
+        let problems: Vec<_> = all.iter().map(|(line, p)| (*line, p.before.len(), &*p.question, &*p.answer)).collect();
+        assert_eq!(problems, [(1, 1, one.0, one.1), (2, 3, two.0, two.1)]);
+    }
+
+    #[test]
     fn a_file_of_openmathreasonings_form_needs_names_alone() {
         let line = "{\"expected_answer\":\"\\\\frac{3}{4}\",\"problem_type\":\"has_answer_extracted\",\"problem\":\"Find x.\",\
                     \"generated_solution\":\"<think>..</think> So \\\\boxed{\\\\frac{3}{4}}\",\"pass_rate_72b_tir\":\"0.5\"}";
@@ -485,6 +539,13 @@ mod tests {
     fn what_is_no_problem_is_told_with_its_line() {
         for (name, text, line, says) in [
             ("a.jsonl", "{\"question\":\"q\",\"answer\":\"a\"}\nnot json", 2, "expected"),
+            ("a.jsonl", "{\"question\":\"q\",\"answer\":null}", 1, "\"answer\" is null"),
+            (
+                "a.jsonl",
+                "{\"prompt\":[{\"role\":\"user\",\"content\":\"a\"}],\"completion\":[]}",
+                1,
+                "no turn of the role \"assistant\"",
+            ),
             ("a.jsonl", "{\"question\":\"q\",\"answer\":\" \"}", 1, "empty"),
             ("a.jsonl", "{\"question\":[],\"answer\":\"a\"}", 1, "is a list, and no text"),
             ("a.jsonl", "{\"question\":\" \",\"answer\":\"a\"}", 1, "\"text\" alone"),

@@ -42,7 +42,7 @@ pub enum AnswerRule {
     /// All of the text, but for white space.
     Text,
     /// A letter of `A` to `J`: in the last `\boxed{..}`, behind `answer is` or `####`, in brackets,
-    /// or alone.
+    /// alone on the last line, or before the choice. A small one counts but behind no mark.
     Choice,
     /// The one group of a regular expression, of its last match.
     Regex(Regex),
@@ -141,9 +141,13 @@ fn last_formula(text: &str) -> Option<&str> {
 }
 
 /// What stands before the letter of a choice, in lower case.
-const CHOICE_MARKS: [&str; 10] = [
+const CHOICE_MARKS: &[&str] = &[
     "answer is",
     "answer:",
+    "answer\":",
+    "ans:",
+    "\u{7b54}\u{6848}\u{ff1a}",
+    "\u{7b54}\u{6848}:",
     "answer -",
     "answer=",
     "answer =",
@@ -157,30 +161,40 @@ const CHOICE_MARKS: [&str; 10] = [
 /// The last letter that is given as a choice.
 fn choice(text: &str) -> Option<char> {
     if let Some(inside) = boxed(text) {
-        return choice_letter(inside);
+        return choice_letter(inside).or_else(|| choice_alone(inside));
     }
     let lower = text.to_ascii_lowercase();
     let marked = CHOICE_MARKS.iter().flat_map(|mark| lower.match_indices(mark).map(|(at, m)| at + m.len()));
-    let marked = marked.filter_map(|at| Some((at, choice_letter(&text[at..])?))).max();
-    marked.map(|(_, letter)| letter).or_else(|| bracketed_choice(text)).or_else(|| leading_choice(text))
+    let marked = marked.filter_map(|at| Some((at, choice_letter(&text[at..])?))).max().map(|(_, letter)| letter);
+    marked.or_else(|| bracketed_choice(text)).or_else(|| choice_alone(text)).or_else(|| leading_choice(text))
+}
+
+/// What only sets a letter, or leads to it.
+const CHOICE_LEADS: &[&str] =
+    &["\\textbf", "\\mathrm", "\\mathbf", "\\text", "\\,", "\\(", "\\[", "option", "Option", "choice", "Choice"];
+
+/// What may stand around a letter.
+fn sets_choice(c: char) -> bool {
+    let is_quote = |c| matches!(c, '"' | '\'' | '`' | '\u{201c}' | '\u{201d}' | '\u{2018}' | '\u{2019}');
+    c.is_whitespace() || is_quote(c) || matches!(c, '(' | '[' | '*' | ':' | '{' | '$' | '\u{ff08}' | '\u{ff1a}')
+}
+
+/// What follows what only sets a letter.
+fn behind_leads(mut text: &str) -> &str {
+    loop {
+        let lead = CHOICE_LEADS.iter().find_map(|lead| text.strip_prefix(lead));
+        let rest = lead.unwrap_or(text).trim_start_matches(sets_choice);
+        if rest.len() == text.len() {
+            return rest;
+        }
+        text = rest;
+    }
 }
 
 /// The letter that a text begins with, behind what only sets it, with nothing of a word behind it;
 /// `A` and `I` are words themselves.
 fn choice_letter(text: &str) -> Option<char> {
-    let mut text = text;
-    loop {
-        let set = ["\\textbf", "\\mathrm", "\\mathbf", "\\text", "\\,", "option", "Option", "choice", "Choice"]
-            .iter()
-            .find_map(|command| text.strip_prefix(command));
-        let is_set = |c: char| c.is_whitespace() || matches!(c, '(' | '[' | '*' | ':' | '{' | '$' | '"' | '\'' | '`');
-        let rest = set.unwrap_or(text).trim_start_matches(is_set);
-        if rest.len() == text.len() {
-            break;
-        }
-        text = rest;
-    }
-    let mut chars = text.chars();
+    let mut chars = behind_leads(text).chars();
     let found = chars.next().filter(|c| ('A'..='J').contains(c))?;
     let ends = match chars.next() {
         None => true,
@@ -192,24 +206,44 @@ fn choice_letter(text: &str) -> Option<char> {
     ends.then_some(found)
 }
 
-/// The last letter in brackets: `(B)`, `[B]`.
+/// The last letter in brackets, with no function before it: `(B)`, `[B]`, `(b)`.
 fn bracketed_choice(text: &str) -> Option<char> {
-    text.rmatch_indices(['(', '['])
-        .filter(|(at, open)| text[at + 1..].chars().nth(1) == Some(if *open == "(" { ')' } else { ']' }))
-        .find_map(|(at, _)| choice_letter(&text[at..]))
+    let inside = |(at, open): (usize, &str)| {
+        let mut chars = text[at + 1..].chars();
+        let letter = choice_of(chars.next()?)?;
+        let closes = chars.next() == Some(if open == "(" { ')' } else { ']' });
+        (closes && !text[..at].ends_with(char::is_alphanumeric)).then_some(letter)
+    };
+    text.rmatch_indices(['(', '[']).find_map(inside)
 }
 
-/// A letter alone, or the one that begins the only line that begins like a choice: `B) Paris`.
+/// The letter that is all of the last line, whatever sets it: `**B**`, `b.`
+fn choice_alone(text: &str) -> Option<char> {
+    let mut chars = behind_leads(text.trim_end().lines().next_back()?).chars();
+    let letter = choice_of(chars.next()?)?;
+    chars.all(|c| sets_choice(c) || matches!(c, '.' | ')' | ']' | '}' | '\\' | '!')).then_some(letter)
+}
+
+/// The letter that begins the only line that begins like a choice: `B) Paris`, `Option B is right`.
 fn leading_choice(text: &str) -> Option<char> {
+    const BEHIND: [&str; 8] = [")", ".", ":", "\u{ff09}", " - ", " is correct", " is right", " is the "];
     let begins = |line: &str| {
-        let rest = line.trim_start().trim_start_matches(['*', '"', '`', '\'']);
-        let rest = rest.strip_prefix("option ").or_else(|| rest.strip_prefix("Option ")).unwrap_or(rest);
-        let behind = rest.get(1..)?.trim_start_matches(['*', '"', '`', '\'']).trim_end();
-        choice_letter(rest).filter(|_| behind.is_empty() || behind.starts_with([')', '.', ':']))
+        let rest = behind_leads(line.trim_start());
+        let behind = rest.get(1..)?.trim_start_matches(['*', '"', '`', '\'']);
+        let is_only = |others: &str| rest.starts_with(|c| c != 'I') && choice_letter(others).is_none();
+        let is_set = behind.trim_end().is_empty()
+            || BEHIND.iter().any(|begin| behind.starts_with(begin))
+            || behind.strip_prefix(',').is_some_and(is_only);
+        choice_letter(rest).filter(|_| is_set)
     };
     let mut letters = text.lines().filter_map(begins);
     let first = begins(text.trim_start().lines().next()?)?;
     (letters.next() == Some(first) && letters.next().is_none()).then_some(first)
+}
+
+/// The choice that a letter is, small or not.
+fn choice_of(letter: char) -> Option<char> {
+    Some(letter.to_ascii_uppercase()).filter(|letter| ('A'..='J').contains(letter))
 }
 
 impl fmt::Display for AnswerRule {
@@ -316,6 +350,22 @@ mod tests {
             ("`B`", Some("B")),
             ("Option B", Some("B")),
             ("B) Paris", Some("B")),
+            ("First this, then that.\n\nB", Some("B")),
+            ("First this.\n**c**\n", Some("C")),
+            ("The answer is \\(B\\).", Some("B")),
+            ("The answer is \u{201c}B\u{201d}.", Some("B")),
+            ("{\"answer\": \"B\"}", Some("B")),
+            ("Ans: B", Some("B")),
+            ("\u{7b54}\u{6848}\u{ff1a}B", Some("B")),
+            ("B, because A is wrong.", Some("B")),
+            ("B - Paris", Some("B")),
+            ("Option B is correct.", Some("B")),
+            ("Choice B", Some("B")),
+            ("b", Some("B")),
+            ("(b)", Some("B")),
+            ("A, B and C are all wrong", None),
+            ("I, for one, cannot say", None),
+            ("a dog", None),
             ("A. Paris\nB. London", None),
             ("Option A is wrong", None),
             ("The answer is I'm not sure", None),

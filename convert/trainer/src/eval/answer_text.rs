@@ -83,6 +83,8 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("dfrac", "\\frac"),
     ("tfrac", "\\frac"),
     ("cfrac", "\\frac"),
+    ("nicefrac", "\\frac"),
+    ("sfrac", "\\frac"),
     ("cdot", "*"),
     ("times", "*"),
     ("ast", "*"),
@@ -156,6 +158,10 @@ const CHARACTERS: &[(char, &str)] = &[
     ('\u{221b}', "\\sqrt[3]"),
 ];
 
+/// Powers of a thousand in words: factors of the number before them, no units.
+const SCALES: [(&str, &str); 4] =
+    [("thousand", "*10^{3}"), ("million", "*10^{6}"), ("billion", "*10^{9}"), ("trillion", "*10^{12}")];
+
 const SUPERSCRIPTS: [char; 10] =
     ['\u{2070}', '\u{b9}', '\u{b2}', '\u{b3}', '\u{2074}', '\u{2075}', '\u{2076}', '\u{2077}', '\u{2078}', '\u{2079}'];
 
@@ -199,13 +205,18 @@ fn translate(text: &str, depth: usize) -> String {
                 out.extend(["^{".to_owned(), digits.collect(), "}".to_owned()]);
                 rest = &rest[end..];
             }
+            ',' => match spaced_thousands(rest).filter(|_| ends_with_digit(&out)) {
+                Some(digits) => rest = digits,
+                None => out.push(','),
+            },
             c if c.is_whitespace() => out.push(' '),
             c if c.is_ascii_alphabetic() => {
                 let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
                 let word = &text[text.len() - rest.len() - 1..text.len() - rest.len() + end];
                 rest = &rest[end..];
-                let is_times = word == "x" && out.trim_end().ends_with(|c: char| c.is_ascii_digit());
+                let is_times = word == "x" && ends_with_digit(&out);
                 out.push_str(match word {
+                    _ if scale(word).is_some() && ends_with_value(&out) => scale(word).unwrap_or_default(),
                     "sqrt" => "\\sqrt",
                     "pi" => "\\pi ",
                     "infinity" | "inf" => "\\infty ",
@@ -247,7 +258,11 @@ fn command<'t>(text: &'t str, out: &mut String, depth: usize) -> &'t str {
 /// Writes the group that a font sets: words stay marked as such.
 fn font<'t>(text: &'t str, out: &mut String, depth: usize) -> &'t str {
     let Some((inside, rest)) = group(text.trim_start_matches('*')).filter(|_| depth < MAX_DEPTH) else { return text };
-    let inside = translate(inside, depth + 1);
+    let words = inside.trim_start();
+    let (first, others) = words.split_at(words.find(|c: char| !c.is_alphabetic()).unwrap_or(words.len()));
+    let scale = scale(first).filter(|_| ends_with_value(out));
+    out.push_str(scale.unwrap_or_default());
+    let inside = translate(if scale.is_some() { others } else { inside }, depth + 1);
     match inside.trim_matches([' ', ',']) {
         joins @ ("and" | "or") => out.extend([" ", joins, " "]),
         // The imaginary unit is set upright by many.
@@ -256,6 +271,27 @@ fn font<'t>(text: &'t str, out: &mut String, depth: usize) -> &'t str {
         _ => out.push_str(&inside),
     }
     rest
+}
+
+/// The factor that a word is.
+fn scale(word: &str) -> Option<&'static str> {
+    SCALES.iter().find(|(known, _)| word.eq_ignore_ascii_case(known)).map(|(_, factor)| *factor)
+}
+
+fn ends_with_digit(text: &str) -> bool {
+    text.trim_end().ends_with(|c: char| c.is_ascii_digit())
+}
+
+fn ends_with_value(text: &str) -> bool {
+    ends_with_digit(text) || text.trim_end().ends_with(['}', ')'])
+}
+
+/// The three digits behind a comma that is followed by a negative space, as `\!` or `\! `: so
+/// thousands are set.
+fn spaced_thousands(text: &str) -> Option<&str> {
+    let digits = text.trim_start().strip_prefix("\\!")?.trim_start();
+    let count = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    (count == 3).then_some(digits)
 }
 
 /// Whether it has letters, but no number, and nothing that is mathematics.
@@ -460,12 +496,37 @@ fn is_power(text: &str) -> bool {
 /// Whether a word can be a unit: of two letters or more, or one that stands for a unit alone.
 fn is_unit(word: &str) -> bool {
     const SHORT: [&str; 14] = ["m", "g", "s", "h", "l", "L", "N", "W", "J", "V", "A", "K", "C", "F"];
-    const OTHERS: [&str; 8] = ["or", "and", "am", "pm", "a.m", "p.m", "pi", "to"];
+    // What joins values, times of day, and what makes another value of the number.
+    const OTHERS: &[&str] = &[
+        "or",
+        "and",
+        "am",
+        "pm",
+        "a.m",
+        "p.m",
+        "pi",
+        "to",
+        "hundred",
+        "halves",
+        "thirds",
+        "fourths",
+        "fifths",
+        "sixths",
+        "sevenths",
+        "eighths",
+        "ninths",
+        "tenths",
+        "hundredths",
+        "thousandths",
+        "squared",
+        "cubed",
+        "factorial",
+    ];
     let word = word.trim().trim_end_matches(['2', '3', '^', '.']);
     let letters = word.chars().filter(|c| c.is_alphabetic()).count();
     let only_letters = word.chars().all(|c| c.is_alphabetic() || matches!(c, '/' | '-' | ' '));
     let whole = only_letters && word.split(' ').all(|part| !OTHERS.contains(&part.to_lowercase().as_str()));
-    whole && (letters > 1 || SHORT.contains(&word))
+    whole && scale(word).is_none() && (letters > 1 || SHORT.contains(&word))
 }
 
 /// Whether it has a number, and no letter but those of commands.
