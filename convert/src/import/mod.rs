@@ -62,7 +62,7 @@ use document::Document;
 use tokenizer::TokenizerFiles;
 
 pub use error::ImportError;
-pub use peft::{is_peft, peft, peft_files};
+pub use peft::{PeftAdapter, is_peft, peft, peft_files};
 
 /// Writes the model in `folder` as a GGUF file. `progress` counts bytes of the weights.
 ///

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ollm_convert::ConvertError;
-use ollm_convert::adapter::{Adapter, merge};
-use ollm_convert::import::peft;
+use ollm_convert::adapter::merge;
+use ollm_convert::import::{PeftAdapter, peft};
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::quant;
 use safetensors::Dtype;
@@ -226,7 +226,7 @@ fn what_is_no_plain_lora_or_of_another_backbone_is_refused() {
     let unused = json!({ "rank_pattern": { "layers.99": 1 }, "alpha_pattern": { "proj": 1, "^q_proj": 3 } });
     let read = run(settings(&unused), &factors).unwrap();
     assert_eq!(read.adapter, run(settings(&json!({})), &factors).unwrap().adapter);
-    assert!(read.notes.len() == 3 && read.notes[1].contains("\"proj\" of alpha_pattern"), "{:?}", read.notes);
+    assert!(read.notes.len() == 3 && read.notes[0].contains("\"proj\" of alpha_pattern"), "{:?}", read.notes);
     // What other programs write there, and does not change the result.
     let plain = json!({
         "init_lora_weights": "eva", "use_qalora": false, "layer_replication": null, "target_parameters": [],
