@@ -100,6 +100,7 @@ fn normalize(schema: &mut Value) {
                 }
             }
             tighten_format(keywords);
+            exclude_nul(keywords);
             narrow_bounds(keywords);
             let idle: Vec<String> =
                 keywords.keys().filter(|keyword| demands_nothing(keyword, keywords)).cloned().collect();
@@ -109,6 +110,43 @@ fn normalize(schema: &mut Value) {
         }
         _ => {}
     }
+}
+
+/// Takes U+0000 out of the classes of patterns that exclude characters. The engine lets quotes and
+/// backslashes through where a class has all control characters, excluded or not.
+fn exclude_nul(keywords: &mut Map<String, Value>) {
+    if let Some(Value::String(pattern)) = keywords.get_mut("pattern") {
+        *pattern = without_nul(pattern);
+    }
+    if let Some(Value::Object(named)) = keywords.get_mut("patternProperties") {
+        *named = std::mem::take(named).into_iter().map(|(pattern, schema)| (without_nul(&pattern), schema)).collect();
+    }
+}
+
+/// The pattern without U+0000 in its classes of the form `[^..]`.
+fn without_nul(pattern: &str) -> String {
+    let (mut out, mut is_escaped, mut is_class) = (String::with_capacity(pattern.len()), false, false);
+    let mut chars = pattern.chars().peekable();
+    while let Some(c) = chars.next() {
+        out.push(c);
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            ']' => is_class = false,
+            '[' if !is_class => {
+                is_class = true;
+                if chars.next_if_eq(&'^').is_some() {
+                    out.push('^');
+                    // A bracket there is a character of the class.
+                    if chars.peek().is_some_and(|next| *next != ']') {
+                        out.push_str(r"\x00");
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    out
 }
 
 /// Whether no JSON is excluded by a keyword of a schema, whatever the others are.
@@ -237,6 +275,18 @@ fn tighten_format(keywords: &mut Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn classes_that_exclude_characters_exclude_the_first_of_all() {
+        for (pattern, want) in [
+            (r#"^[^"]*$"#, r#"^[^\x00"]*$"#),
+            (r"[^\]]+[^a[^b]x", r"[^\x00\]]+[^\x00a[^b]x"),
+            (r"\[^a][^]a]", r"\[^a][^]a]"),
+            ("[a^]", "[a^]"),
+        ] {
+            assert_eq!(without_nul(pattern), want);
+        }
+    }
 
     #[test]
     fn what_demands_nothing_is_left_out() {

@@ -195,6 +195,17 @@ fn json_schemas() {
         &["0", "-9007199254740993", "9223372036854775807"],
         &["9223372036854775808", "-9223372036854775809"],
     );
+    // Characters that JSON escapes are excluded like others.
+    check(
+        r#"{"type": "string", "pattern": "^[^\"\\\\]*$"}"#,
+        &[r#""ab""#, r#""a\nb""#, r#""\t""#],
+        &[r#""a\"b""#, r#""a\\b""#],
+    );
+    check(
+        r#"{"type": "object", "patternProperties": {"^[^<>\"]+$": {"type": "integer"}}, "additionalProperties": false}"#,
+        &[r#"{"a": 1}"#],
+        &[r#"{"\"": 1}"#, r#"{"a": true}"#],
+    );
     // The engine would run out of stack, or write another number.
     for number in ["-9223372036854775808", "-1e+19", "9007199254740993"] {
         let schema = format!("{{\"properties\": {{\"x\": {{\"const\": {number}}}}}}}");

@@ -1,10 +1,10 @@
 //! Numbers in texts, compared by value.
 //!
 //! Signs, thousands separators, decimals, powers of ten (`1e3`) and fractions (`3/4`, `1 1/2`,
-//! `\frac{3}{4}`, `¾`) belong to a number, and so does a power of a thousand in words behind it (`2.5
-//! million`); currencies, units, percent signs and the full stop at the end of a sentence do not. Each
-//! number has one canonical text: a decimal where it has one (`0.75`), else a reduced fraction
-//! (`-1/3`).
+//! `\frac{3}{4}`, `¾`) belong to a number, and so does a power of a thousand in words behind it
+//! (`2.5 million`); currencies, units, percent signs and the full stop at the end of a sentence do
+//! not. Each number has one canonical text: a decimal where it has one (`0.75`), else a reduced
+//! fraction (`-1/3`).
 
 /// The numbers of a text, in their order, in canonical form.
 pub(super) fn numbers(text: &str) -> impl Iterator<Item = String> + '_ {

@@ -141,7 +141,8 @@ pub(super) fn add(environment: &mut Environment<'_>) {
         environment.remove_filter(name);
     }
     order::add_tests(environment);
-    environment.add_test("sequence", |value: &Value| value.len().is_some());
+    // What is undefined has a length and items there: none.
+    environment.add_test("sequence", |value: &Value| value.len().is_some() || value.is_undefined());
     environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
     environment.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
     for name in ["startingwith", "endingwith"] {

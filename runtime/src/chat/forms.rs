@@ -167,7 +167,14 @@ static FAMILIES: [Family; ToolFormat::ALL.len()] = [
             ),
         )],
     ),
-    family("qwen_xml", &[form("<tool_call>", "</tool_call>", Body::Tags(XML))]),
+    family(
+        "qwen_xml",
+        &[
+            form("<tool_call>", "</tool_call>", Body::Tags(XML)),
+            // Such models leave out the opening at times.
+            form("<function=", "</function>", Body::Tags(TagBody { name: ["", ">\n"], end: "", ..XML })),
+        ],
+    ),
     family(
         "seed",
         &[form("<seed:tool_call>", "</seed:tool_call>", Body::Tags(TagBody { value: ["", "</parameter>\n"], ..XML }))],

@@ -4,10 +4,11 @@
 //! texts in quotes have Python's escapes, `value % operand` is a filter, the operands of
 //! comparisons go through one that takes their twins away (see `guard`), those of `~` through one
 //! that writes them as Python does, what a loop goes over through one that refuses `none`, a macro
-//! that speaks of `varargs` or `kwargs` has such parameters, and the tags `generation`, which mark
-//! an assistant's text for training, are a scope. Comments and `raw` are left alone.
+//! that speaks of `varargs` or `kwargs` has such parameters, a namespace is read before a field of
+//! it is set, and the tags `generation`, which mark an assistant's text for training, are a scope.
+//! Comments and `raw` are left alone.
 
-use super::words::{first_word, is_keyword, is_word, parameters, quoted_length, unescaped, word_length};
+use super::words::{first_word, is_constant, is_keyword, is_word, parameters, quoted_length, unescaped, word_length};
 
 /// The filter that stands for the operator `%`.
 pub(super) const FORMAT: &str = "__mod__";
@@ -23,6 +24,9 @@ pub(super) const ITERATED: &str = "__iterated__";
 
 /// The function that makes of a macro one that takes further arguments.
 pub(super) const VARIADIC: &str = "__variadic__";
+
+/// A variable that no template has: the default of a parameter that its body sets.
+const UNSET: &str = "__unset__";
 
 /// The names by which a macro sees its further arguments, with what they are without any.
 const FURTHER: [(&str, &str); 2] = [("varargs", "()"), ("kwargs", "{}")];
@@ -142,6 +146,10 @@ impl Source {
             "generation" => "with",
             "endgeneration" => "endwith",
             "macro" => return self.macro_head(tag, start + word.len()),
+            "set" => {
+                self.read_namespace(tag, start + word.len());
+                return self.code(tag, "%}");
+            }
             "endmacro" => return self.macro_end(tag),
             _ => return self.code(tag, "%}"),
         };
@@ -150,12 +158,58 @@ impl Source {
         self.code_from(tag, start + word.len(), "%}")
     }
 
+    /// Reads the namespace that a statement sets a field of: a macro encloses what it reads alone.
+    fn read_namespace(&mut self, tag: &str, start: usize) {
+        let target = tag[start..].trim_start();
+        let name = &target[..word_length(target)];
+        if !name.is_empty() && target[name.len()..].trim_start().starts_with('.') {
+            // It stands before the statement, and takes the white space that this one would.
+            let trim = &tag[2..2 + usize::from(tag[2..].starts_with(['-', '+']))];
+            self.text.extend(["{%", trim, " if ", name, " %}{% endif %}"]);
+        }
+    }
+
+    /// The beginning of a macro. Defaults that speak of variables are set in its body, one after
+    /// the other, as parameters before them may be among these.
     fn macro_head<'s>(&mut self, tag: &'s str, start: usize) -> &'s str {
         let name_at = tag.len() - tag[start..].trim_start().len();
         let name = &tag[name_at..name_at + word_length(&tag[name_at..])];
-        let parameters = parameters(&tag[name_at + name.len()..]);
+        let begin = self.text.len();
         let rest = self.code(tag, "%}");
-        let close = self.text.rfind(')').unwrap_or(self.text.len());
+        let head = self.text.split_off(begin);
+        let open = head.find('(').unwrap_or(head.len());
+        let (parameters, mut at, mut defaults) = (parameters(&head[open..]), 0, String::new());
+        for parameter in &parameters {
+            let Some(place) = &parameter.default else { continue };
+            let place = open + place.start..open + place.end;
+            if is_constant(&head[place.clone()]) {
+                continue;
+            }
+            self.text.extend([&head[at..place.start], UNSET]);
+            let default = head[place.clone()].trim();
+            defaults.extend([
+                "{% if ",
+                parameter.name,
+                " is undefined %}{% set ",
+                parameter.name,
+                " = ",
+                default,
+                " %}{% endif %}",
+            ]);
+            at = place.end;
+        }
+        let parameters = parameters.iter().map(|parameter| parameter.name.to_owned()).collect();
+        let head = &head[at..];
+        let close = self.text.len() + head.rfind(')').unwrap_or(head.len());
+        match head.strip_suffix("%}").filter(|_| !defaults.is_empty()) {
+            Some(head) => {
+                // What is behind the head is behind them, with the white space that it takes.
+                let (head, trim) = head.split_at(head.trim_end_matches(['-', '+']).len());
+                defaults.truncate(defaults.len() - "%}".len());
+                self.text.extend([head, "%}", &defaults, trim, "%}"]);
+            }
+            None => self.text.push_str(head),
+        }
         self.macros.push(Macro { name: name.to_owned(), parameters, close, further: [false; FURTHER.len()] });
         rest
     }

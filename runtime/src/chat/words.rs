@@ -1,30 +1,69 @@
 //! Words and texts in quotes, as they stand in the code of a template.
 
-/// The names of the parameters of a macro, from the bracket that opens them on.
-pub(super) fn parameters(text: &str) -> Vec<String> {
-    let (mut names, mut depth, mut rest) = (Vec::new(), 0_usize, text.trim_start());
+use std::ops::Range;
+
+/// A parameter of a macro.
+pub(super) struct Parameter<'t> {
+    pub(super) name: &'t str,
+    /// Where its default is in the text.
+    pub(super) default: Option<Range<usize>>,
+}
+
+/// The parameters of a macro, from the bracket that opens them on.
+pub(super) fn parameters(text: &str) -> Vec<Parameter<'_>> {
+    let (mut parameters, mut depth, mut at) = (Vec::<Parameter<'_>>::new(), 0_usize, 0);
+    while let Some(c) = text[at..].chars().next() {
+        let rest = &text[at..];
+        let length = match c {
+            '\'' | '"' => quoted_length(rest).unwrap_or(rest.len()),
+            _ => c.len_utf8(),
+        };
+        let last = parameters.last_mut();
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            '=' if depth == 1 => {
+                if let Some(parameter) = last {
+                    parameter.default.get_or_insert(at + length..text.len());
+                }
+            }
+            _ => {}
+        }
+        let is_closed = matches!(c, ')' | ']' | '}') && depth == 0;
+        let default = parameters.last_mut().and_then(|parameter| parameter.default.as_mut());
+        if let Some(default) = default.filter(|_| is_closed || depth == 1 && c == ',') {
+            default.end = at;
+        }
+        if is_closed {
+            break;
+        }
+        if depth == 1 && matches!(c, '(' | ',') {
+            let name = rest[length..].trim_start();
+            parameters.push(Parameter { name: &name[..word_length(name)], default: None });
+        }
+        at += length;
+    }
+    parameters.retain(|parameter| !parameter.name.is_empty());
+    parameters
+}
+
+/// Whether an expression speaks of no variable.
+pub(super) fn is_constant(text: &str) -> bool {
+    let mut rest = text;
     while let Some(c) = rest.chars().next() {
         let length = match c {
             '\'' | '"' => quoted_length(rest).unwrap_or(rest.len()),
-            '(' | '[' | '{' => {
-                depth += 1;
-                1
-            }
-            ')' | ']' | '}' if depth <= 1 => break,
-            ')' | ']' | '}' => {
-                depth -= 1;
-                1
-            }
+            c if is_word(c) => word_length(rest),
             c => c.len_utf8(),
         };
-        if depth == 1 && matches!(c, '(' | ',') {
-            let name = rest[length..].trim_start();
-            names.push(name[..word_length(name)].to_owned());
+        let word = &rest[..length];
+        let is_value = matches!(word, "true" | "True" | "false" | "False" | "none" | "None");
+        if is_word(c) && !c.is_ascii_digit() && !is_value {
+            return false;
         }
         rest = &rest[length..];
     }
-    names.retain(|name| !name.is_empty());
-    names
+    true
 }
 
 /// Operators that are words.

@@ -211,9 +211,10 @@ fn token_bytes(tokenizer: &Tokenizer, spelling: Spelling, limit: usize) -> Resul
         let text = tokenizer.id_to_token(id).unwrap_or_default();
         match (added.get(&id), spelling, hex_byte(&text)) {
             (Some(token), ..) if token.special => table.push_control(&text),
+            // Decoders of spaces and bytes are for these too; other spellings are the model's.
+            (_, Spelling::Spaces, Some(byte)) => table.push(&[byte]),
+            (Some(_), Spelling::Spaces, None) | (None, ..) => table.push_spelled(&text, spelling),
             (Some(_), ..) => table.push(text.as_bytes()),
-            (None, Spelling::Spaces, Some(byte)) => table.push(&[byte]),
-            (None, ..) => table.push_spelled(&text, spelling),
         }
     }
     Ok(table)

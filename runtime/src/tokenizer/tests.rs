@@ -521,12 +521,13 @@ mod carried {
     #[test]
     fn a_carried_tokenizer_may_fall_back_to_bytes() {
         let mut vocab: Vec<String> = (0..=255).map(|byte| format!("\"<0x{byte:02X}>\": {byte}")).collect();
-        let letters = ["\u{2581}", "a", "b", "\u{2581}a", "<s>"].into_iter().zip(256..);
+        let letters = ["\u{2581}", "a", "b", "\u{2581}a", "<s>", "\u{2581}\u{2581}"].into_iter().zip(256..);
         vocab.extend(letters.map(|(text, id)| format!("\"{text}\": {id}")));
         let json = format!(
             r#"{{"version": "1.0", "truncation": null, "padding": null, "pre_tokenizer": null, "post_processor": null,
             "added_tokens": [{{"id": 260, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
-            "normalized": false, "special": true}}],
+            "normalized": false, "special": true}}, {{"id": 261, "content": "▁▁", "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": false}}],
             "normalizer": {{"type": "Replace", "pattern": {{"String": " "}}, "content": "▁"}},
             "decoder": {{"type": "Sequence", "decoders": [{{"type": "ByteFallback"}}, {{"type": "Fuse"}}]}},
             "model": {{"type": "BPE", "byte_fallback": true, "unk_token": null, "vocab": {{{}}},
@@ -536,6 +537,8 @@ mod carried {
         let t = carried(json).unwrap();
         assert_eq!(t.encode("a a<s>é b", true).unwrap(), [257, 259, 260, 0xc3, 0xa9, 256, 258]);
         assert_eq!(t.decode(&[257, 259, 260, 0xc3, 0xa9, 256, 258]), "a a<s>é b");
+        // Added tokens are decoded as others are.
+        assert_eq!(t.decode(&[257, 261, 258]), "a  b");
     }
 
     #[test]

@@ -11,9 +11,9 @@
 //! An object has `question` and `answer`; or `prompt` and `completion`, each of them text or a list
 //! of turns; or `messages` (or `conversations`), a conversation of which each turn of the assistant
 //! is a problem; or `text`, which is learned as it is. A turn has `role` and `content`, or `from`
-//! and `value`. `system` stands before the question, `expected` is the final answer where `answer` does not
-//! end with it. Other fields are passed over, but a name that is there twice is refused. [`Fields`]
-//! gives them other names.
+//! and `value`. `system` stands before the question, `expected` is the final answer where `answer`
+//! does not end with it. Other fields are passed over, but a name that is there twice is refused.
+//! [`Fields`] gives them other names.
 
 use std::fmt;
 use std::path::Path;

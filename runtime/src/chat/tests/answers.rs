@@ -185,6 +185,11 @@ const CASES: &[(ToolFormat, &str, &[&str])] = &[
     (ToolFormat::QwenXml, "<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>", &["C f {}"]),
     (ToolFormat::QwenXml, "<tool_call>\n<function=f>\n</function>", &["C f {}"]),
     (
+        ToolFormat::QwenXml,
+        "Look. <function=f>\n<parameter=a>\n1\n</parameter>\n</function> and <function=g>\n</function>",
+        &["T Look.", r#"C f {"a":1}"#, "T and", "C g {}"],
+    ),
+    (
         ToolFormat::Seed,
         "<seed:tool_call>\n<function=f>\n<parameter=a>x\n</parameter>\n</function>\n</seed:tool_call>",
         &[r#"C f {"a":"x\n"}"#],

@@ -5,7 +5,7 @@ use std::fmt;
 use hyper::StatusCode;
 use ollm_runtime::chat::{ChatParser, ChatTemplate, Message, Prompt, Variables};
 use ollm_runtime::conversation::ToolChoice;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::chat_input::today;
 use crate::serve::error::ApiError;
@@ -54,7 +54,8 @@ pub(crate) fn texts(fields: &Fields<'_>, name: &str, service: &Service, purpose:
         let tokens = match value {
             Value::String(text) => {
                 check_length(text, service)?;
-                let mut tokens = service.tokenizer.encode(text, false)?;
+                // A prompt may have the tokens of a template that a client has written.
+                let mut tokens = service.tokenizer.encode(text, purpose == Purpose::Prompt)?;
                 match purpose {
                     Purpose::Prompt => drop(service.tokenizer.begin(&mut tokens)?),
                     Purpose::Whole => service.tokenizer.enclose(&mut tokens)?,
@@ -183,8 +184,8 @@ fn message(path: &str, value: &Value) -> Result<Message> {
     }
     for call in value.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
         // What has no arguments has none.
-        if call["function"]["arguments"] == "" {
-            call["function"]["arguments"] = "{}".into();
+        if let Some(arguments) = call.pointer_mut("/function/arguments").filter(|it| it.is_null() || **it == "") {
+            *arguments = "{}".into();
         }
     }
     check_calls(path, &value["tool_calls"])?;
@@ -223,27 +224,21 @@ fn check_calls(path: &str, calls: &Value) -> Result<()> {
     };
     for (index, call) in calls.iter().enumerate() {
         let function = &call["function"];
+        // The text need not be JSON: a model wrote it, and an app sends back what it was told.
+        let is_told = matches!(function["arguments"], Value::String(_) | Value::Object(_));
         let fields = [
             ("", call.is_object(), "it must be an object"),
             (".id", call["id"].is_string(), "it must be a string"),
             (".type", call["type"].is_null() || call["type"] == "function", "it must be function"),
             (".function", function.is_object(), "it must be an object with a name and arguments"),
             (".function.name", function["name"].is_string(), "it must be a string"),
-            (".function.arguments", is_object_text(&function["arguments"]), "it must be the text of a JSON object"),
+            (".function.arguments", is_told, "it must be a text"),
         ];
         if let Some((field, _, message)) = fields.into_iter().find(|(_, is_right, _)| !is_right) {
             return invalid(&format!("[{index}]{field}"), message);
         }
     }
     Ok(())
-}
-
-/// Whether a value is an object, or the text of one.
-fn is_object_text(value: &Value) -> bool {
-    match value {
-        Value::String(text) => serde_json::from_str::<Map<String, Value>>(text).is_ok(),
-        value => value.is_object(),
-    }
 }
 
 /// Whether a message calls tools: then it need not say anything.
