@@ -166,7 +166,7 @@ impl HfCheckpoint {
         ignored: impl Fn(&str) -> bool,
     ) -> Result<Vec<TensorSource<'a>>> {
         // In the first place: of such weights something else is missing, too.
-        for (name, tensor) in &self.tensors {
+        for (name, tensor) in self.tensors.iter().filter(|(name, _)| !ignored(name)) {
             if let Some(reason) = quantization.undeclared(name) {
                 let path = self.shards[tensor.shard].path.clone();
                 return Err(ImportError::Quantized { path, tensor: name.clone(), reason }.into());

@@ -3,7 +3,8 @@
 //!
 //! | `quant_method` | weight | beside it |
 //! |---|---|---|
-//! | `fp8` (`DeepSeek`), `fbgemm_fp8`, `modelopt` with `FP8` | e4m3 | `weight_scale_inv` or `weight_scale` |
+//! | `fp8` (`DeepSeek`), `fbgemm_fp8` | e4m3 | `weight_scale_inv` or `weight_scale` |
+//! | `modelopt` with `quant_algo` `FP8` | e4m3 | `weight_scale` |
 //! | `compressed-tensors`, `float-quantized` | e4m3 | `weight_scale` |
 //! | `compressed-tensors`, `int-quantized` | i8 | `weight_scale`, `weight_zero_point` |
 //! | `mxfp4` | `_blocks`: 32 floats of 4 bits each, which stay as they are | `_scales` |
@@ -52,8 +53,8 @@ const BESIDE: [&str; 14] = [
     "kv_scale",
 ];
 
-/// What the names of tensors end with that only quantized weights have: those above, and those of
-/// `GPTQ`, `AWQ` and `bitsandbytes`, which are not read.
+/// What the names of tensors end with that only quantized weights have: some of those above, and
+/// those of `GPTQ`, `AWQ` and `bitsandbytes`, which are not read.
 const OF_QUANTIZED: [&str; 9] = [
     ".qweight",
     ".qzeros",

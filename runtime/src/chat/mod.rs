@@ -33,6 +33,7 @@ mod format;
 mod forms;
 mod guard;
 mod literal;
+mod macros;
 mod message;
 mod objects;
 mod order;

@@ -8,7 +8,7 @@ use minijinja::value::{Kwargs, Object, ObjectRepr, Tuple, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use super::args::{bind, refused, required, split_keywords};
-use super::source::VARIADIC;
+use super::macros::VARIADIC;
 
 type Result<T> = std::result::Result<T, Error>;
 

@@ -8,7 +8,8 @@
 //! it is set, and the tags `generation`, which mark an assistant's text for training, are a scope.
 //! Comments and `raw` are left alone.
 
-use super::words::{first_word, is_constant, is_keyword, is_word, parameters, quoted_length, unescaped, word_length};
+use super::macros::{Head, Macro, namespace};
+use super::words::{first_word, is_keyword, is_word, quoted_length, unescaped, word_length};
 
 /// The filter that stands for the operator `%`.
 pub(super) const FORMAT: &str = "__mod__";
@@ -22,15 +23,6 @@ pub(super) const TEXT: &str = "__text__";
 /// The filter of what a loop goes over.
 pub(super) const ITERATED: &str = "__iterated__";
 
-/// The function that makes of a macro one that takes further arguments.
-pub(super) const VARIADIC: &str = "__variadic__";
-
-/// A variable that no template has: the default of a parameter that its body sets.
-const UNSET: &str = "__unset__";
-
-/// The names by which a macro sees its further arguments, with what they are without any.
-const FURTHER: [(&str, &str); 2] = [("varargs", "()"), ("kwargs", "{}")];
-
 /// How many filters are put around one expression at most: each nests it deeper.
 const MAX_WRAPPED: usize = 32;
 
@@ -42,17 +34,6 @@ pub(super) struct Source {
     pub(super) literals: Vec<String>,
     /// The macros that are open.
     macros: Vec<Macro>,
-}
-
-/// A macro that is being read.
-#[derive(Debug)]
-struct Macro {
-    name: String,
-    parameters: Vec<String>,
-    /// Where the bracket behind its parameters is in the text that is written.
-    close: usize,
-    /// Which of [`FURTHER`] it speaks of.
-    further: [bool; FURTHER.len()],
 }
 
 /// The part of a tag that is read.
@@ -147,10 +128,15 @@ impl Source {
             "endgeneration" => "endwith",
             "macro" => return self.macro_head(tag, start + word.len()),
             "set" => {
-                self.read_namespace(tag, start + word.len());
+                if let Some(name) = namespace(&tag[start + word.len()..]) {
+                    // It is read before the statement, with the white space that this one takes.
+                    let trim = &tag[2..2 + usize::from(tag[2..].starts_with(['-', '+']))];
+                    self.text.extend(["{%", trim, " if ", name, " %}{% endif %}"]);
+                }
                 return self.code(tag, "%}");
             }
             "endmacro" => return self.macro_end(tag),
+            "call" => return self.call_head(tag, start + word.len()),
             _ => return self.code(tag, "%}"),
         };
         self.text.push_str(&tag[..start]);
@@ -158,59 +144,24 @@ impl Source {
         self.code_from(tag, start + word.len(), "%}")
     }
 
-    /// Reads the namespace that a statement sets a field of: a macro encloses what it reads alone.
-    fn read_namespace(&mut self, tag: &str, start: usize) {
-        let target = tag[start..].trim_start();
-        let name = &target[..word_length(target)];
-        if !name.is_empty() && target[name.len()..].trim_start().starts_with('.') {
-            // It stands before the statement, and takes the white space that this one would.
-            let trim = &tag[2..2 + usize::from(tag[2..].starts_with(['-', '+']))];
-            self.text.extend(["{%", trim, " if ", name, " %}{% endif %}"]);
-        }
-    }
-
-    /// The beginning of a macro. Defaults that speak of variables are set in its body, one after
-    /// the other, as parameters before them may be among these.
+    /// The beginning of a macro.
     fn macro_head<'s>(&mut self, tag: &'s str, start: usize) -> &'s str {
-        let name_at = tag.len() - tag[start..].trim_start().len();
-        let name = &tag[name_at..name_at + word_length(&tag[name_at..])];
         let begin = self.text.len();
         let rest = self.code(tag, "%}");
-        let head = self.text.split_off(begin);
-        let open = head.find('(').unwrap_or(head.len());
-        let (parameters, mut at, mut defaults) = (parameters(&head[open..]), 0, String::new());
-        for parameter in &parameters {
-            let Some(place) = &parameter.default else { continue };
-            let place = open + place.start..open + place.end;
-            if is_constant(&head[place.clone()]) {
-                continue;
-            }
-            self.text.extend([&head[at..place.start], UNSET]);
-            let default = head[place.clone()].trim();
-            defaults.extend([
-                "{% if ",
-                parameter.name,
-                " is undefined %}{% set ",
-                parameter.name,
-                " = ",
-                default,
-                " %}{% endif %}",
-            ]);
-            at = place.end;
+        let head = Head::new(&self.text.split_off(begin));
+        self.text.push_str(&head.text);
+        self.macros.push(Macro::new(&tag[start..], head, begin));
+        rest
+    }
+
+    /// The beginning of a call, whose body is a macro where parameters follow the word.
+    fn call_head<'s>(&mut self, tag: &'s str, start: usize) -> &'s str {
+        let begin = self.text.len();
+        let rest = self.code(tag, "%}");
+        if tag[start..].trim_start().starts_with('(') {
+            let head = Head::new(&self.text.split_off(begin));
+            self.text.push_str(&head.text);
         }
-        let parameters = parameters.iter().map(|parameter| parameter.name.to_owned()).collect();
-        let head = &head[at..];
-        let close = self.text.len() + head.rfind(')').unwrap_or(head.len());
-        match head.strip_suffix("%}").filter(|_| !defaults.is_empty()) {
-            Some(head) => {
-                // What is behind the head is behind them, with the white space that it takes.
-                let (head, trim) = head.split_at(head.trim_end_matches(['-', '+']).len());
-                defaults.truncate(defaults.len() - "%}".len());
-                self.text.extend([head, "%}", &defaults, trim, "%}"]);
-            }
-            None => self.text.push_str(head),
-        }
-        self.macros.push(Macro { name: name.to_owned(), parameters, close, further: [false; FURTHER.len()] });
         rest
     }
 
@@ -218,30 +169,12 @@ impl Source {
     /// is replaced by a function that fills them.
     fn macro_end<'s>(&mut self, tag: &'s str) -> &'s str {
         let rest = self.code(tag, "%}");
-        let Some(ended) = self.macros.pop() else { return rest };
-        let further = || FURTHER.iter().zip(ended.further).filter_map(|(further, wanted)| wanted.then_some(further));
-        if further().next().is_none() {
-            return rest;
-        }
-        let added: Vec<String> = further().map(|(name, none)| format!("{name}={none}")).collect();
-        let comma = if ended.parameters.is_empty() { "" } else { ", " };
-        self.text.insert_str(ended.close, &format!("{comma}{}", added.join(", ")));
+        let Some(ended) = self.macros.pop().filter(Macro::is_variadic) else { return rest };
+        self.text.insert_str(ended.close(), &ended.further_parameters());
         let trim = self.text.strip_suffix("%}").and_then(|tag| tag.chars().next_back()).filter(|c| "-+".contains(*c));
         let trim = trim.map(String::from).unwrap_or_default();
-        let names = ended.parameters.iter().map(|name| format!("'{name}'"));
-        let takes = further().map(|(name, _)| format!("{name}=true"));
-        let arguments: Vec<String> = std::iter::once(ended.name.clone()).chain(names).chain(takes).collect();
-        let arguments = arguments.join(", ");
-        self.text.extend(["{% set ", &ended.name, " = ", VARIADIC, "(", &arguments, ") ", &trim, "%}"]);
+        self.text.extend(["{% set ", &ended.filled(), " ", &trim, "%}"]);
         rest
-    }
-
-    /// Notes that the macro that is open speaks of its further arguments.
-    fn mention(&mut self, word: &str) {
-        let Some(open) = self.macros.last_mut() else { return };
-        for (further, (name, _)) in open.further.iter_mut().zip(FURTHER) {
-            *further |= word == name && !open.parameters.iter().any(|parameter| parameter == word);
-        }
     }
 
     /// `{% raw %}` up to `{% endraw %}`. The line break behind the first is kept, as in Jinja.
@@ -312,8 +245,8 @@ impl Source {
                         let goes_on = level.last == Last::Link;
                         self.begin_value(level, goes_on);
                         level.literal = None;
-                        if !goes_on {
-                            self.mention(word);
+                        if let Some(open) = self.macros.last_mut().filter(|_| !goes_on) {
+                            open.mention(word);
                         }
                         self.copy(rest, word.len())
                     } else {

@@ -514,6 +514,13 @@ fn a_prompt_that_begins_alike_is_not_computed_again() {
         assert_eq!(cached.0, plain.0);
         assert!(cached.1 <= most && (most < 1000 || cached.1 == plain.1), "{end}: {} of {}", cached.1, plain.1);
     }
+    // A folder in which nobody can write: the answer is there, and why nothing is kept.
+    if cfg!(target_os = "linux") {
+        let asked = ["-m", path(&model), "-p", &story, "-n", "8"];
+        let done = run(&[&asked[..], &["--prompt-cache", "/proc/sys"]].concat());
+        assert_eq!((done.code, done.stdout), (Some(0), run(&asked).stdout));
+        assert!(done.stderr.contains("note: this prompt is not kept"), "{}", done.stderr);
+    }
 }
 
 #[test]

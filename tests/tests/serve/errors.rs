@@ -237,6 +237,11 @@ fn what_is_no_request_is_told_and_what_is_empty_is_one() {
     let none = server.json("/v1/completions", &json!({ "prompt": "x", "max_tokens": 0 }));
     assert_eq!((text(&none), &none["choices"][0]["finish_reason"]), ("", &json!("length")));
     assert_eq!(none["usage"]["completion_tokens"], 0);
+    // A raw prompt has the special tokens that a client writes, a message has their text alone.
+    let special = server.json("/v1/completions", &json!({ "prompt": "<|im_end|>", "max_tokens": 0 }));
+    let plain = server.json("/v1/completions", &json!({ "prompt": "<|im end|>", "max_tokens": 0 }));
+    let count = |reply: &Value| reply["usage"]["prompt_tokens"].as_u64().unwrap();
+    assert!(count(&special) <= 2 && count(&plain) > 3, "{} {}", count(&special), count(&plain));
     let begun = server.json("/v1/completions", &json!({ "prompt": "", "max_tokens": 2, "ollm": {} }));
     assert_eq!(begun["usage"]["prompt_tokens"], 1);
     for (path, body, param) in [

@@ -62,6 +62,26 @@ fn they_are_what_the_other_programs_decode() {
     }
 }
 
+/// `ModelOpt` has one scale for each matrix, and scales of activations and of the KV cache.
+#[test]
+fn modelopt_has_fp8_too() {
+    let numbers: Vec<u8> = (0..96 * 64_u32).map(|i| (i * 37 % 127) as u8).collect();
+    let stored = |method: &str, scale: &str, more: &[&str]| {
+        let mut source =
+            Source::of("llama").set("quantization_config", json!({"quant_method": method, "quant_algo": "FP8"}));
+        source.tensors.insert(format!("{MATRIX}.weight"), (Dtype::F8_E4M3, vec![96, 64], numbers.clone()));
+        for name in [scale].iter().chain(more) {
+            let bytes = 0.01_f32.to_le_bytes().to_vec();
+            source.tensors.insert(format!("model.layers.1.{name}"), (Dtype::F32, vec![], bytes));
+        }
+        rows(&source)
+    };
+    let known = stored("fp8", "mlp.up_proj.weight_scale_inv", &[]);
+    let more = ["mlp.up_proj.input_scale", "self_attn.kv_scale"];
+    assert!(stored("modelopt", "mlp.up_proj.weight_scale", &more) == known);
+    assert!(known.iter().any(|value| *value != 0.0));
+}
+
 #[test]
 fn groups_may_be_named_for_each_column() {
     // The columns of a group stand apart: scales that are all the same show nothing, so each group
@@ -101,6 +121,19 @@ fn what_cannot_be_decoded_says_why() {
         let error = error(&Source::of("llama").set("quantization_config", config));
         assert!(error.contains("quant_method") && error.contains("compressed-tensors"), "{error}");
     }
+    // Where config.json says nothing, the names of tensors do.
+    for part in
+        ["qweight", "qzeros", "g_idx", "weight.absmax", "SCB", "weight_scale", "weight_scale_inv", "input_scale"]
+    {
+        let source = Source::of("llama").edit(|source| {
+            let (_, shape, bytes) = source.tensors.remove(&format!("{MATRIX}.weight")).unwrap();
+            source.tensors.insert(format!("{MATRIX}.{part}"), (Dtype::F32, shape, bytes));
+        });
+        let said = error(&source);
+        assert!(said.contains(part) && said.contains("no quantization_config"), "{said}");
+    }
+    let four = json!({"quant_method": "modelopt", "quant_algo": "NVFP4"});
+    assert!(error(&Source::of("llama").set("quantization_config", four)).contains("modelopt with FP8"));
     let turned = json!({"quant_method": "compressed-tensors", "transform_config": {"config_groups": {"u": {}}}});
     assert!(error(&Source::of("llama").set("quantization_config", turned)).contains("transform_config"));
 }

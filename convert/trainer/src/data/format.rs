@@ -135,7 +135,7 @@ impl Fields {
     }
 
     fn missing(&self, object: &Map<String, Value>) -> String {
-        if let Some(role) = ROLES.into_iter().find(|role| object.get(self.name(role)).is_some_and(Value::is_null)) {
+        if let Some(role) = ROLES[..6].iter().find(|role| object.get(self.name(role)).is_some_and(Value::is_null)) {
             return format!("{:?} is null: leave the object out", self.name(role));
         }
         let named: Vec<&str> = ROLES[..6].iter().map(|role| self.name(role)).collect();

@@ -42,7 +42,8 @@ pub enum AnswerRule {
     /// All of the text, but for white space.
     Text,
     /// A letter of `A` to `J`: in the last `\boxed{..}`, behind `answer is` or `####`, in brackets,
-    /// alone on the last line, or before the choice. A small one counts but behind no mark.
+    /// alone on the last line, or before the text of the choice. A lower-case letter counts too,
+    /// except behind a mark.
     Choice,
     /// The one group of a regular expression, of its last match.
     Regex(Regex),
@@ -164,7 +165,10 @@ fn choice(text: &str) -> Option<char> {
         return choice_letter(inside).or_else(|| choice_alone(inside));
     }
     let lower = text.to_ascii_lowercase();
-    let marked = CHOICE_MARKS.iter().flat_map(|mark| lower.match_indices(mark).map(|(at, m)| at + m.len()));
+    // `means:` does not end with the mark `ans:`.
+    let begins = |at: usize| !lower[..at].ends_with(|c: char| c.is_ascii_alphabetic());
+    let places = |mark| lower.match_indices(mark).filter(|(at, _)| begins(*at)).map(|(at, mark)| at + mark.len());
+    let marked = CHOICE_MARKS.iter().flat_map(|mark| places(mark));
     let marked = marked.filter_map(|at| Some((at, choice_letter(&text[at..])?))).max().map(|(_, letter)| letter);
     marked.or_else(|| bracketed_choice(text)).or_else(|| choice_alone(text)).or_else(|| leading_choice(text))
 }
@@ -226,7 +230,7 @@ fn choice_alone(text: &str) -> Option<char> {
 
 /// The letter that begins the only line that begins like a choice: `B) Paris`, `Option B is right`.
 fn leading_choice(text: &str) -> Option<char> {
-    const BEHIND: [&str; 8] = [")", ".", ":", "\u{ff09}", " - ", " is correct", " is right", " is the "];
+    const BEHIND: [&str; 7] = [")", ".", ":", "\u{ff09}", " - ", " is correct", " is right"];
     let begins = |line: &str| {
         let rest = behind_leads(line.trim_start());
         let behind = rest.get(1..)?.trim_start_matches(['*', '"', '`', '\'']);
@@ -366,6 +370,9 @@ mod tests {
             ("A, B and C are all wrong", None),
             ("I, for one, cannot say", None),
             ("a dog", None),
+            ("This means: B or C", None),
+            ("B is the wrong one", None),
+            ("f(a) and g[b]", None),
             ("A. Paris\nB. London", None),
             ("Option A is wrong", None),
             ("The answer is I'm not sure", None),
