@@ -9,9 +9,10 @@ use ollm_convert::pack;
 use ollm_tests::{ollm_run, smollm2};
 use serde_json::Value;
 
-/// The program, the tokenizer and the buffers of a pass: 32 MiB. A program that is hardly
-/// optimized, as tests build it, has some 3 MiB more of code.
-const OVERHEAD: u64 = if cfg!(debug_assertions) { 36 << 20 } else { 32 << 20 };
+/// The program, the tokenizer and the buffers of a pass: 32 MiB. A program that is not optimized, as
+/// tests build it, has many times the code, of which a kernel maps as much as it likes: what a second
+/// copy of the weights would take (92 MiB) is seen all the same.
+const OVERHEAD: u64 = if cfg!(debug_assertions) { 64 << 20 } else { 32 << 20 };
 
 /// The peak resident memory without the file and the KV cache, in bytes.
 fn overhead(model: &Path) -> u64 {
