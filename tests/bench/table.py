@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
 """The tables of PERFORMANCE.md's first page, of the machine at hand: beside llama.cpp, in turns on the same files.
 
-usage: table.py TARGET_DIR MODEL PEER_DIR [FOLDER]
-
-TARGET_DIR holds ollm-run and ollm-convert, MODEL is the real model, PEER_DIR what tests/bench/peer.sh has made. FOLDER keeps the files that
-are measured (~/.cache/ollm/bench). Prints Markdown, a row as soon as it is measured; takes half an hour on two cores, which should do
-nothing else meanwhile. Only the standard library is needed (Python 3.9 or newer).
+TARGET_DIR holds ollm-run and ollm-convert, MODEL is the real model, PEER_DIR what tests/bench/peer.sh has made. Prints Markdown, a row as
+soon as it is measured; takes half an hour on two cores, and the table of families as long again, which should do nothing else meanwhile.
+Only the standard library is needed (Python 3.9 or newer).
 """
 
+import argparse
 import json
 import platform
 import subprocess
@@ -20,6 +19,17 @@ REAL = [("Q4_1", "-p 512 -n 64 -r 5"), ("Q4_0", "-p 512 -n 64 -r 5"), ("Q8_0", "
 SHAPES = [
     ("qwen3-0.6b", ["Q4_0", "Q8_0", "Q4_K", "Q6_K"], "-p 256 -n 16 -r 3"),
     ("qwen3-1.7b", ["Q4_0", "Q4_K"], "-p 256 -n 16 -r 3"),
+]
+# A shape of each kind of layer, in Q4_K; the last one has as many of its 48 layers as fit.
+FAMILIES = [
+    ("smollm3-3b", []),
+    ("granite-2b", []),
+    ("phi4-mini", []),
+    ("lfm2-1.2b", []),
+    ("ministral-3b", []),
+    ("qwen3.5-2b", []),
+    ("gemma4-e2b", []),
+    ("qwen3-30b-a3b", ["--layers", "16"]),
 ]
 DEPTH = "-d 4000 -p 128 -n 32 -r 2 -c 4200"
 
@@ -73,11 +83,46 @@ def beside_peer(name, run, model, flags, peer):
     return measured
 
 
+def read_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("target", type=Path, metavar="TARGET_DIR")
+    parser.add_argument("model", type=Path, metavar="MODEL")
+    parser.add_argument("peer", type=Path, metavar="PEER_DIR")
+    default = Path.home() / ".cache/ollm/bench"
+    parser.add_argument("--folder", type=Path, default=default, help="keeps the files that are measured (default: ~/.cache/ollm/bench)")
+    parser.add_argument("--only", choices=["page", "families"], help="the page without the families, or these alone")
+    return parser.parse_args()
+
+
 def main():
-    target, model, peer = map(Path, sys.argv[1:4])
-    folder = Path(sys.argv[4]) if len(sys.argv) > 4 else Path.home() / ".cache/ollm/bench"
+    args = read_arguments()
+    folder, run, convert = args.folder, args.target / "ollm-run", args.target / "ollm-convert"
     folder.mkdir(parents=True, exist_ok=True)
-    run, convert = target / "ollm-run", target / "ollm-convert"
+    isa = bench(run, args.model, "-p 8 -n 1 -r 1".split())
+    print(f"{processor()}, {isa['threads']} threads, {isa['isa']}.\n")
+    if args.only != "families":
+        page(run, convert, args.model, args.peer, folder)
+    if args.only != "page":
+        families(run, convert, args.peer, folder)
+
+
+def families(run, convert, peer, folder):
+    table_of_files("shape, Q4_K")
+    for shape, flags in FAMILIES:
+        path = made(folder / f"{shape}-Q4_K.gguf", convert, "synth", "--shape", shape, *flags, "--type", "Q4_K")
+        try:
+            beside_peer(" ".join([shape, *flags]), run, path, "-p 256 -n 16 -r 3", peer)
+        except subprocess.CalledProcessError:
+            # What was written on standard error says why.
+            row(shape, "failed", *[""] * 4)
+
+
+def table_of_files(first):
+    print()
+    head(first, "prefill, times llama.cpp", "decode, times llama.cpp", "of the memory's speed in decode", "loaded in", "resident")
+
+
+def page(run, convert, model, peer, folder):
     files = {"Q4_1": model}
     for recipe, _ in REAL[1:]:
         files[recipe] = made(folder / f"smollm2-{recipe}.gguf", convert, "quantize", model, "--type", recipe)
@@ -85,9 +130,7 @@ def main():
     for shape, dtype, _ in synthetic:
         files[shape, dtype] = made(folder / f"{shape}-{dtype}.gguf", convert, "synth", "--shape", shape, "--type", dtype)
 
-    isa = bench(run, model, "-p 8 -n 1 -r 1".split())
-    print(f"{processor()}, {isa['threads']} threads, {isa['isa']}.\n")
-    head("file", "prefill, times llama.cpp", "decode, times llama.cpp", "of the memory's speed in decode", "loaded in", "resident")
+    table_of_files("file")
     for recipe, flags in REAL:
         beside_peer(f"SmolLM2-135M {recipe}", run, files[recipe], flags, peer)
     beside_peer("SmolLM2-135M Q4_1, behind 4,000 tokens", run, model, DEPTH, peer)

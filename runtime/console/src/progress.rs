@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use indicatif::style::ProgressTracker;
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
 
 /// Between two plain lines: the bar is drawn each [`TICK`], so that there are 30 s at most.
@@ -15,7 +16,8 @@ const TICK: Duration = Duration::from_millis(500);
 const COLUMNS: u16 = 400;
 
 /// A bar on standard error, drawn by one of two templates of `indicatif`: on a terminal, and as
-/// plain lines elsewhere.
+/// plain lines elsewhere. Their key `{time_left}` is `, 3m left`, or nothing as long as that is not
+/// known.
 ///
 /// # Panics
 /// If a template is none.
@@ -32,7 +34,7 @@ pub fn bar(on_terminal: &str, plain_line: &str) -> ProgressBar {
 
 /// A bar of something that is counted in bytes.
 pub fn bytes_bar(stage: &'static str) -> ProgressBar {
-    let bar = bar("{msg} {wide_bar} {of_bytes}", "{msg}: {of_bytes_rate}");
+    let bar = bar("{msg} {wide_bar} {of_bytes}{time_left}", "{msg}: {of_bytes_rate}{time_left}");
     bar.set_message(stage);
     bar
 }
@@ -40,15 +42,58 @@ pub fn bytes_bar(stage: &'static str) -> ProgressBar {
 /// How much of all bytes is done, as far as it is known how many there are.
 fn of_bytes(state: &ProgressState, rate: bool) -> String {
     let Some(all) = state.len().filter(|&all| all > 0) else { return "preparing".to_owned() };
-    let rate = if rate { format!("{}/s, ", HumanBytes(state.per_sec() as u64)) } else { String::new() };
-    format!("{} of {}, {rate}{:#} left", HumanBytes(state.pos()), HumanBytes(all), HumanDuration(state.eta()))
+    let rate = if rate { format!(", {}/s", HumanBytes(state.per_sec() as u64)) } else { String::new() };
+    format!("{} of {}{rate}", HumanBytes(state.pos()), HumanBytes(all))
+}
+
+/// How long the rest takes at the pace of all that was done so far: a pace of late says years where
+/// work stands still for a while.
+#[derive(Clone, Debug, Default)]
+struct TimeLeft {
+    /// When the count began, and where the bar was then.
+    begun: Option<(Instant, u64)>,
+    /// Where the bar is.
+    at: u64,
+    left: Option<Duration>,
+}
+
+impl ProgressTracker for TimeLeft {
+    fn clone_box(&self) -> Box<dyn ProgressTracker> {
+        Box::new(self.clone())
+    }
+
+    fn tick(&mut self, state: &ProgressState, now: Instant) {
+        let at = state.pos();
+        let (begun, first) = *self.begun.get_or_insert((now, at));
+        let since = now.duration_since(begun);
+        if at < self.at || (since < TICK && at > first) {
+            // Another stage begins, or one that is resumed is put where it was.
+            self.begun = Some((if at < self.at { now } else { begun }, at));
+        }
+        self.at = at;
+        let done = at.saturating_sub(first);
+        let rest = state.len().map(|length| length.saturating_sub(at));
+        let left = |rest: u64| Duration::try_from_secs_f64(since.as_secs_f64() * rest as f64 / done as f64).ok();
+        self.left = rest.filter(|_| done > 0 && since >= TICK).and_then(left);
+    }
+
+    fn reset(&mut self, _: &ProgressState, _: Instant) {
+        *self = Self::default();
+    }
+
+    fn write(&self, _: &ProgressState, line: &mut dyn fmt::Write) {
+        if let Some(left) = self.left {
+            // Writing to a line cannot fail.
+            let _ = write!(line, ", {:#} left", HumanDuration(left));
+        }
+    }
 }
 
 /// A bar of so many steps of something.
 pub fn count_bar(stage: &'static str, length: u64, unit: &'static str) -> ProgressBar {
     let bar = bar(
-        "{msg} {wide_bar} {human_pos} of {human_len} {prefix}, {eta} left",
-        "{msg}: {human_pos} of {human_len} {prefix}, {per_sec}, {eta} left",
+        "{msg} {wide_bar} {human_pos} of {human_len} {prefix}{time_left}",
+        "{msg}: {human_pos} of {human_len} {prefix}, {per_sec}{time_left}",
     );
     bar.set_length(length);
     bar.set_prefix(unit);
@@ -60,6 +105,7 @@ fn styled(target: ProgressDrawTarget, template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template).expect("a template of known keys");
     // Writing to a line cannot fail.
     let style = style
+        .with_key("time_left", TimeLeft::default())
         .with_key("of_bytes", |state: &ProgressState, line: &mut dyn fmt::Write| {
             let _ = line.write_str(&of_bytes(state, false));
         })
@@ -160,7 +206,7 @@ mod tests {
         let (sender, receiver) = mpsc::channel();
         let write = Box::new(move |line: &str| sender.send(line.to_owned()).map_err(io::Error::other));
         let bar =
-            plain(PlainLines::new(interval, write), "{msg}: {human_pos}/{human_len} {prefix}, {per_sec}, {eta} left");
+            plain(PlainLines::new(interval, write), "{msg}: {human_pos}/{human_len} {prefix}, {per_sec}{time_left}");
         bar.set_length(1200);
         draw(&bar);
         drop(bar);
@@ -172,8 +218,8 @@ mod tests {
         let found = lines(Duration::ZERO, |bar| {
             bar.set_prefix("steps");
             bar.set_message("options, train: cross-entropy 1.234");
+            std::thread::sleep(TICK);
             bar.set_position(300);
-            std::thread::sleep(Duration::from_millis(60));
             bar.tick();
             bar.finish_and_clear();
         });
@@ -184,10 +230,33 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_still_takes_no_years() {
+        let found = lines(Duration::ZERO, |bar| {
+            // What is resumed begins here.
+            bar.set_position(1000);
+            bar.tick();
+            bar.set_position(1100);
+            std::thread::sleep(TICK);
+            bar.set_position(1150);
+            for _ in 0..20 {
+                std::thread::sleep(Duration::from_millis(20));
+                bar.tick();
+            }
+            // Another stage.
+            bar.set_position(0);
+            bar.tick();
+        });
+        let left = |line: &String| line.rsplit_once(", ").map(|(_, left)| left.to_owned());
+        let seen: Vec<String> = found.iter().filter_map(left).filter(|left| left.ends_with("left")).collect();
+        assert!(!seen.is_empty() && seen.iter().all(|left| ["0s left", "1s left"].contains(&&**left)), "{found:?}");
+        assert!(!found.last().unwrap().ends_with("left"), "{found:?}");
+    }
+
+    #[test]
     fn bytes_are_told_once_it_is_known_how_many_there_are() {
         let (sender, receiver) = mpsc::channel();
         let write = Box::new(move |line: &str| sender.send(line.to_owned()).map_err(io::Error::other));
-        let bar = plain(PlainLines::new(Duration::ZERO, write), "{msg}: {of_bytes_rate}");
+        let bar = plain(PlainLines::new(Duration::ZERO, write), "{msg}: {of_bytes_rate}{time_left}");
         bar.set_message("import");
         bar.tick();
         bar.set_length(4 << 20);

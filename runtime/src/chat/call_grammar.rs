@@ -42,13 +42,46 @@ impl CallGrammar {
         template: &ChatTemplate,
         tokenizer: &Tokenizer,
     ) -> Result<Option<Self>, ChatError> {
+        Self::write(format, variables, parallel, template, tokenizer, None)
+    }
+
+    /// As [`CallGrammar::new`], for a whole answer: calls, the text that opens them among it, or
+    /// JSON that follows the schema `answer`.
+    ///
+    /// # Errors
+    /// As [`CallGrammar::new`].
+    pub fn or_json(
+        format: ToolFormat,
+        variables: &Variables,
+        parallel: bool,
+        template: &ChatTemplate,
+        tokenizer: &Tokenizer,
+        answer: &Map<String, Value>,
+    ) -> Result<Option<Self>, ChatError> {
+        Self::write(format, variables, parallel, template, tokenizer, Some(answer))
+    }
+
+    fn write(
+        format: ToolFormat,
+        variables: &Variables,
+        parallel: bool,
+        template: &ChatTemplate,
+        tokenizer: &Tokenizer,
+        answer: Option<&Map<String, Value>>,
+    ) -> Result<Option<Self>, ChatError> {
         let tools = Tool::list(variables).collect::<Result<Vec<_>, _>>()?;
         if tools.is_empty() {
             return Ok(None);
         }
         let form = format.constrained(template.source());
         let mut lark = Lark { tokenizer, rules: String::new(), count: 0 };
-        let start = lark.form(form, &tools, parallel, template.source());
+        let start = match answer {
+            None => lark.form(form, &tools, parallel, template.source()),
+            Some(answer) => {
+                let calls = lark.opened(form, &tools, parallel, template.source());
+                format!("{} | {calls}", lark.json(answer))
+            }
+        };
         Ok(Some(Self { trigger: form.open, lark: format!("start: {start}\n{}", lark.rules) }))
     }
 }
@@ -146,6 +179,18 @@ impl Lark<'_> {
             Body::Braces { .. } | Body::Tags(_) | Body::Named(_) => format!("{call} {close}"),
             Body::PythonTag => call,
         }
+    }
+
+    /// Calls with the text that opens them.
+    fn opened(&mut self, form: &CallForm, tools: &[Tool], parallel: bool, template: &str) -> String {
+        // What opens them is the beginning of their JSON: next to other JSON, it is all of one kind.
+        if let (Body::Json(json), true) = (&form.body, form.open.starts_with('{')) {
+            let calls: Vec<String> = tools.iter().map(|tool| self.json(&schema_of_call(json, tool))).collect();
+            return calls.join(" | ");
+        }
+        let calls = self.form(form, tools, parallel, template);
+        let calls = self.rule(&format!("{} {calls}", self.text(form.open)));
+        if parallel && !form.close.is_empty() { format!("{calls} (\"\\n\"? {calls})*") } else { calls }
     }
 
     fn list(&self, (open, between, close): (&str, Option<&str>, &str), call: &str, parallel: bool) -> String {
@@ -361,6 +406,17 @@ fn with_definitions(schema: &Value, root: &Map<String, Value>) -> Map<String, Va
         }
     }
     part
+}
+
+/// The schema of a call in JSON.
+fn schema_of_call(form: &JsonBody, tool: &Tool) -> Map<String, Value> {
+    let call = json!({
+        "type": "object",
+        "properties": { form.name: { "const": tool.name }, form.arguments: tool.schema },
+        "required": [form.name, form.arguments],
+        "additionalProperties": false,
+    });
+    with_definitions(&call, &tool.schema)
 }
 
 /// A schema whose JSON has spaces where models write them, unless it says otherwise.

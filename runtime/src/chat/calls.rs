@@ -105,9 +105,14 @@ impl CallForm {
         }
     }
 
-    /// A body up to the text that closes it, outside of strings.
+    /// A body up to the text that closes it, outside of strings, or up to the next one, where a
+    /// model leaves out what closes this.
     fn tagged(&self, text: &str, last: bool, quotes: &[char], parse: fn(&str) -> Calls) -> Progress {
-        closed(text, last, self.close, outside_strings(text, self.close, quotes), parse)
+        let [end, next] = [self.close, self.open].map(|mark| outside_strings(text, mark, quotes));
+        match next {
+            Some(at) if end.is_none_or(|end| at < end) => decided(at, parse(&text[..at])),
+            _ => closed(text, last, self.close, end, parse),
+        }
     }
 
     /// Calls whose arguments stand between tags, up to the text that closes them.
@@ -571,6 +576,7 @@ fn json_call(value: Value) -> Result<ToolCall, String> {
     let arguments = match arguments {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(arguments)) => arguments,
+        Some(Value::String(json)) if json.trim().is_empty() => Map::new(),
         Some(Value::String(json)) => arguments_object(&json)?,
         Some(_) => return Err("the arguments of a call are no JSON object".to_owned()),
     };

@@ -211,20 +211,58 @@ impl Reader<'_> {
         Ok(entries)
     }
 
-    /// A text in quotes, if one is next.
+    /// A text in quotes, if one is next; in Python several that follow each other are one.
     fn quoted(&mut self) -> Result<Option<String>> {
+        let mut value = None;
+        while self.begins_quoted() {
+            self.quoted_part(value.get_or_insert_default())?;
+            if !self.form.escapes {
+                break;
+            }
+        }
+        Ok(value)
+    }
+
+    fn begins_quoted(&mut self) -> bool {
         let quotes = self.form.quotes;
-        let Some(quote) = quotes.iter().find(|quote| self.take(quote)) else { return Ok(None) };
-        let mut value = String::new();
+        let prefix = self.prefix().map_or(0, char::len_utf8);
+        quotes.iter().any(|quote| self.rest()[prefix..].starts_with(quote))
+    }
+
+    /// The letter before the quotes of a text of Python: `r"\d"`.
+    fn prefix(&mut self) -> Option<char> {
+        let escapes = self.form.escapes;
+        let mut next = self.rest().chars();
+        let letter = next.next().filter(|c| escapes && matches!(c, 'r' | 'R' | 'u' | 'U'))?;
+        next.next().is_some_and(|c| matches!(c, '"' | '\'')).then_some(letter)
+    }
+
+    fn quoted_part(&mut self, value: &mut String) -> Result<()> {
+        let prefix = self.prefix();
+        self.at += prefix.map_or(0, char::len_utf8);
+        let escapes = self.form.escapes && !matches!(prefix, Some('r' | 'R'));
+        let quotes = self.form.quotes;
+        let Some(quote) = quotes.iter().find(|quote| self.take(quote)) else { return Ok(()) };
         loop {
             let rest = &self.text[self.at..];
             let Some(c) = rest.chars().next() else { return Err(self.wrong("the end of a text")) };
             if rest.starts_with(quote) {
                 self.at += quote.len();
-                return Ok(Some(value));
+                return Ok(());
             }
             self.at += c.len_utf8();
-            if c == '\\' && self.form.escapes { self.escape(&mut value)? } else { value.push(c) }
+            match c {
+                '\\' if escapes => self.escape(value)?,
+                // A quote behind a backslash does not end a text that has no escapes.
+                '\\' if prefix.is_some() => {
+                    value.push(c);
+                    if let Some(next) = self.text[self.at..].chars().next() {
+                        self.at += next.len_utf8();
+                        value.push(next);
+                    }
+                }
+                c => value.push(c),
+            }
         }
     }
 
@@ -235,6 +273,11 @@ impl Reader<'_> {
             Some('n') => '\n',
             Some('t') => '\t',
             Some('r') => '\r',
+            Some('a') => '\u{7}',
+            Some('b') => '\u{8}',
+            Some('f') => '\u{c}',
+            Some('v') => '\u{b}',
+            Some('0'..='7') => self.octal(),
             Some('x') => self.hex(2)?,
             Some('u') => self.hex(4)?,
             Some('U') => self.hex(8)?,
@@ -250,6 +293,15 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// The character that one to three octal digits name, the first of which was read.
+    fn octal(&mut self) -> char {
+        let digits = &self.text[self.at - 1..];
+        let length = digits.bytes().take(3).take_while(|byte| matches!(byte, b'0'..=b'7')).count();
+        let code = digits[..length].bytes().fold(0, |code, digit| code * 8 + u32::from(digit - b'0'));
+        self.at += length - 1;
+        char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
+    }
+
     fn hex(&mut self, digits: usize) -> Result<char> {
         let text = self.text.get(self.at..self.at + digits);
         let text = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()));
@@ -263,17 +315,27 @@ impl Reader<'_> {
     fn word(&mut self) -> Result<Value> {
         let rest = self.rest();
         let word = rest[..rest.len() - rest.trim_start_matches(|c| is_name(c) || c == '+').len()].to_owned();
+        let digits = without_underscores(&word);
         let constant = WORDS.iter().find(|(name, _)| *name == word).map(|(_, value)| value.clone());
         let float = || {
-            word.parse().ok().filter(|_| word.contains(['.', 'e', 'E']) && word.contains(|c: char| c.is_ascii_digit()))
+            let is_float = word.contains(['.', 'e', 'E']) && word.contains(|c: char| c.is_ascii_digit());
+            digits.parse().ok().filter(|_| is_float)
         };
         // One that 64 bits do not hold is no float.
-        let integer = || word.parse::<i64>().map(Number::from).or_else(|_| word.parse::<u64>().map(Number::from)).ok();
+        let integer =
+            || digits.parse::<i64>().map(Number::from).or_else(|_| digits.parse::<u64>().map(Number::from)).ok();
         let number = || integer().or_else(|| float().and_then(Number::from_f64));
         let value = constant.or_else(|| number().map(Value::Number)).ok_or_else(|| self.wrong("a value"))?;
         self.at += word.len();
         Ok(value)
     }
+}
+
+/// A number of Python without the underscores between its digits: `1_000`.
+fn without_underscores(word: &str) -> String {
+    let is_digit = |at: usize| word.as_bytes().get(at).is_some_and(u8::is_ascii_digit);
+    let is_left_out = |&(at, c): &(usize, char)| c == '_' && at > 0 && is_digit(at - 1) && is_digit(at + 1);
+    word.char_indices().filter(|place| !is_left_out(place)).map(|(_, c)| c).collect()
 }
 
 #[cfg(test)]
@@ -297,6 +359,12 @@ mod tests {
         assert_eq!(python(values), json!([["f", read]]));
         assert_eq!(python("print(f(a=1))"), json!([["f", {"a": 1}]]));
         assert_eq!(python("f({'a': 1})"), json!([["f", {"a": 1}]]));
+        assert_eq!(
+            python(r#"f(a=r"\d\"x", b="\101\0z", c='x' "y", d=1_000, e=-1_0.5, r=u'é', u="\a\b")"#),
+            json!([["f", {
+                "a": "\\d\\\"x", "b": "A\0z", "c": "xy", "d": 1000, "e": -10.5, "r": "é", "u": "\u{7}\u{8}"
+            }]])
+        );
         // As deep as anybody writes it.
         let printed = "print(".repeat(50_000) + "f()" + &")".repeat(50_000);
         assert_eq!(python(&printed), json!([["f", {}]]));
@@ -328,6 +396,10 @@ mod tests {
             "[f()",
             "f(a='\\x')",
             "f(a=1 b=2)",
+            "f(a=1__0)",
+            "f(a=_1)",
+            "f(a=r)",
+            "f(a=r'\\')",
             "f(a='\\",
             &deep,
         ] {

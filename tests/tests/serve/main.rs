@@ -212,6 +212,15 @@ fn stops_biases_and_probabilities_are_those_of_the_api() {
     assert!(reply["choices"][0].get("ollm").is_none());
 }
 
+/// A bias for the token that a text begins with.
+fn bias_for(text: &str, server: &Server) -> Value {
+    let tokens = server.json("/v1/ollm/tokenize", &json!({ "prompt": text }))["tokens"].clone();
+    let tokens = tokens.as_array().unwrap();
+    // The text behind BOS, if there is one.
+    let token = &tokens[tokens.len() - 1];
+    json!({ token.to_string(): 100 })
+}
+
 #[test]
 fn answers_keep_to_schemas_and_tools_are_called() {
     let server = start(&[]);
@@ -260,6 +269,22 @@ fn answers_keep_to_schemas_and_tools_are_called() {
     let reply = server.json("/v1/chat/completions", &other);
     let calls = reply["choices"][0]["message"]["tool_calls"].as_array().unwrap();
     assert_eq!((calls.len(), &calls[0]["function"]["name"]), (1, &json!("first")), "{reply}");
+    // What calls nothing keeps to its schema; a schema that is none is named.
+    let mut both = body.clone();
+    both["tool_choice"] = json!("auto");
+    both["logit_bias"] = bias_for("{", &server);
+    for format in [
+        json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": schema } }),
+        json!({ "type": "json_schema", "schema": schema }),
+        json!({ "type": "json_object", "schema": schema }),
+    ] {
+        both["response_format"] = format;
+        let reply = server.json("/v1/chat/completions", &both);
+        assert!([r#"{"a": 1}"#, r#"{"a": 2}"#].contains(&content(&reply)), "{reply}");
+    }
+    both["response_format"] = json!({ "type": "json_object", "schema": { "type": "x" } });
+    let error = server.post("/v1/chat/completions", &both).json()["error"].clone();
+    assert_eq!(error["param"], "response_format", "{error}");
     // What is cut off leaves nothing of its markup.
     let mut cut = body.clone();
     cut["logprobs"] = json!(true);

@@ -111,8 +111,8 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("lt", "<"),
     ("gt", ">"),
     ("ne", "\\neq"),
-    ("approx", "="),
-    ("simeq", "="),
+    ("approx", "\u{2248}"),
+    ("simeq", "\u{2248}"),
     ("equiv", "="),
     ("colon", ":"),
     ("ldots", "\u{2026}"),
@@ -148,7 +148,6 @@ const CHARACTERS: &[(char, &str)] = &[
     ('\u{3c0}', "\\pi "),
     ('\u{221e}', "\\infty "),
     ('\u{b1}', "\\pm "),
-    ('\u{2248}', "="),
     ('\u{bd}', "\\frac{1}{2}"),
     ('\u{bc}', "\\frac{1}{4}"),
     ('\u{be}', "\\frac{3}{4}"),
@@ -376,6 +375,13 @@ pub(super) fn without_names(text: &str) -> &str {
     let is_whole =
         (is_name(value) && !value.contains("\\frac")) || value.contains(['=', '<', '>', '\u{2264}', '\u{2265}']);
     if is_whole { text } else { value }
+}
+
+/// Without what only comes near the value: `\frac{5}{9} \approx .556`.
+pub(super) fn without_approximations(text: &str) -> &str {
+    let mut sides = text.split('\u{2248}').map(str::trim);
+    let is_value = |side: &&str| !side.is_empty() && (!is_name(side) || side.contains("\\frac"));
+    sides.find(is_value).unwrap_or(text)
 }
 
 /// The sides of equations.

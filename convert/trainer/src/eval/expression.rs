@@ -9,7 +9,8 @@
 use num_rational::BigRational;
 
 use crate::eval::answer_text::{
-    ROW, canonical, closing_brace, is_name, joined, plain, sides, values_of_one_name, without_names, without_units,
+    ROW, canonical, closing_brace, is_name, joined, plain, sides, values_of_one_name, without_approximations,
+    without_names, without_units,
 };
 use crate::eval::exact_number::Number;
 use crate::eval::written_number::{MAX_DEPTH, written_number};
@@ -77,7 +78,8 @@ impl Expression {
             return Self::Text(answer.split_whitespace().collect());
         }
         let text = plain(answer);
-        read(&text).unwrap_or_else(|| Self::Text(canonical(without_names(&text))))
+        let text = without_approximations(&text);
+        read(text).unwrap_or_else(|| Self::Text(canonical(without_names(text))))
     }
 
     /// Whether it is a text, which only the same text is equal to.

@@ -246,6 +246,14 @@ const CASES: &[(ToolFormat, &str, &[&str])] = &[
     ),
     (ToolFormat::Glm, "<tool_call>f\nx</tool_call>", &["T <tool_call>f\nx</tool_call>", "E"]),
     (ToolFormat::Granite, "<|tool_call|>f()", &["T <|tool_call|>", "E", "T f()"]),
+    (ToolFormat::Harmony, "to=functions.f<|channel|>analysis code<|message|>{\"a\": 1}", &[r#"C f {"a":1}"#]),
+    // What closes a call may be left out where the next one begins.
+    (
+        ToolFormat::Hermes,
+        "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": \"<tool_call>\"}}\n<tool_call>\n\
+        {\"name\": \"g\", \"arguments\": \"\"}\n</tool_call>",
+        &[r#"C f {"a":"<tool_call>"}"#, "C g {}"],
+    ),
     (ToolFormat::Harmony, "to=functions.f is", &["T to=functions.f", "E", "T  is"]),
     // Nothing of what is malformed is lost.
     (

@@ -204,3 +204,46 @@ fn constrained_calls_are_read_again() {
         }
     }
 }
+
+/// Beside tools an answer may be JSON of a schema; its first key may be that of a call.
+#[test]
+fn an_answer_is_calls_or_json() {
+    let variables = Variables::new().with("tools", tools()).unwrap();
+    let answer = json!({
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "age": {"$ref": "#/$defs/age"}},
+        "required": ["name", "age"],
+        "$defs": {"age": {"type": "integer"}}
+    });
+    let call = "{\"name\": \"f\", \"arguments\": {\"day\": \"Mo\"}}";
+    let hermes = format!("<tool_call>\n{call}\n</tool_call>");
+    let twice = format!("{hermes}\n{hermes}");
+    let llama = call.replace("arguments", "parameters");
+    for (format, source, calls, may_repeat) in
+        [(ToolFormat::Hermes, "<tool_call>", &hermes, true), (ToolFormat::Llama3, "<|python_tag|>", &llama, false)]
+    {
+        for controls in [&MARKS[..2], &["<s>", "</s>", "<tool_call>", "</tool_call>"]] {
+            let tokenizer = Arc::new(with_controls("gpt2", controls));
+            let compiler = GrammarCompiler::new(&tokenizer, 256 + controls.len() + 4).unwrap();
+            let template = ChatTemplate::new(source).unwrap();
+            let write = |parallel| {
+                let answer = answer.as_object().unwrap();
+                let grammar = CallGrammar::or_json(format, &variables, parallel, &template, &tokenizer, answer);
+                let lark = grammar.unwrap().unwrap().lark;
+                compiler.compile(GrammarKind::Lark, &lark).unwrap_or_else(|error| panic!("{error}\n{lark}"))
+            };
+            let all = write(true);
+            let takes_all = |text: &str| {
+                let mut constraint = Constraint::new(&all);
+                takes(&mut constraint, &tokenizer, text) && constraint.is_complete()
+            };
+            assert!(takes_all("{\"name\": \"f\", \"age\": 3}"), "{format}");
+            assert!(takes_all(calls), "{format}");
+            for text in ["{\"name\": 3", "{\"name\": \"f\", \"age\": 1.5", "[", "So"] {
+                assert!(!takes(&mut Constraint::new(&all), &tokenizer, text), "{format}: {text}");
+            }
+            assert_eq!(takes(&mut Constraint::new(&all), &tokenizer, &twice), may_repeat, "{format}");
+            assert!(!takes(&mut Constraint::new(&write(false)), &tokenizer, &twice), "{format}");
+        }
+    }
+}

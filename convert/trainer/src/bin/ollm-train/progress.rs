@@ -6,8 +6,8 @@ use ollm_train::eval::accuracy::Progress;
 
 use crate::world;
 
-const ON_TERMINAL: &str = "{bar:30} {human_pos}/{human_len} {prefix} [{elapsed} < {eta}] {wide_msg}";
-const PLAIN: &str = "{msg}: {human_pos}/{human_len} {prefix}, {per_sec}, {eta} left";
+const ON_TERMINAL: &str = "{bar:30} {human_pos}/{human_len} {prefix} [{elapsed}{time_left}] {wide_msg}";
+const PLAIN: &str = "{msg}: {human_pos}/{human_len} {prefix}, {per_sec}{time_left}";
 
 /// A bar of a stage that counts something, with its rate; hidden in all of the run's processes but
 /// one.

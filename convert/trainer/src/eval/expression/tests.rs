@@ -109,7 +109,8 @@ fn factors_in_words_and_set_thousands_are_of_the_number() {
             "5 \\text{ Million }\\text{people}",
         ],
         &["50 \\text{ thousand dollars}", "50000"],
-        &["\\nicefrac{5}{9}", "\\sfrac59", "5/9"],
+        &["\\nicefrac{5}{9}", "\\sfrac59", "5/9", "\\frac59 \\approx 0.556", "x = \\frac{5}{9} \u{2248} .56"],
+        &["1.41", "\\approx 1.41", "x \\simeq 1.41"],
     ];
     for row in equal {
         for other in *row {

@@ -1,13 +1,15 @@
 //! What an answer keeps to: read with the prompt, compiled behind it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use ollm_runtime::constraint::{Constraint, GrammarCompiler, GrammarKind};
+use ollm_runtime::constraint::{Constraint, GrammarCompiler};
 
 use crate::serve::admission::Waiter;
 use crate::serve::error::ApiError;
 use crate::serve::service::Service;
 
+use super::answer_schema::AnswerSchema;
 use super::first_choice::check_first;
 use super::tools::CallsGrammar;
 
@@ -15,28 +17,28 @@ type Result<T, E = ApiError> = std::result::Result<T, E>;
 
 /// What an answer keeps to, before it is compiled.
 pub(crate) enum AnswerGrammar {
-    /// A JSON schema, behind a text, if there is one.
-    Json { schema: String, behind: &'static str },
+    /// JSON.
+    Json(AnswerSchema),
     /// The calls of tools.
     Calls(Box<CallsGrammar>),
 }
 
 impl AnswerGrammar {
     /// The field that it comes from, and its text.
-    fn source(&self) -> (&'static str, &str) {
+    fn source(&self) -> (&'static str, Cow<'_, str>) {
         match self {
-            Self::Json { schema, .. } => ("response_format", schema),
-            Self::Calls(calls) => ("tools", calls.text()),
+            Self::Json(answer) => ("response_format", answer.text().into()),
+            Self::Calls(calls) => ("tools", calls.text().into()),
         }
     }
 
     /// Compiles it; takes time.
     fn compile(self, service: &Service, waiter: &Waiter) -> Result<Constraint> {
         match self {
-            Self::Json { schema, behind } => {
-                let compiled = service.compiler()?.compile(GrammarKind::JsonSchema, &schema)?;
+            Self::Json(answer) => {
+                let compiled = answer.compile(service.compiler()?)?;
                 check_first(&compiled)?;
-                Ok(if behind.is_empty() { Constraint::new(&compiled) } else { Constraint::after(&compiled, behind) })
+                Ok(answer.follow(&compiled))
             }
             Self::Calls(calls) => calls.compile(service, waiter),
         }
@@ -47,7 +49,7 @@ impl AnswerGrammar {
 pub(crate) async fn compile(service: &Arc<Service>, grammar: Option<AnswerGrammar>) -> Result<Option<Constraint>> {
     let Some(grammar) = grammar else { return Ok(None) };
     let (field, text) = grammar.source();
-    GrammarCompiler::check_size(text).map_err(|error| ApiError::from(error).at(field))?;
+    GrammarCompiler::check_size(&text).map_err(|error| ApiError::from(error).at(field))?;
     let shared = Arc::clone(service);
     let compile = move |waiter: &Waiter| {
         waiter.check()?;

@@ -13,6 +13,7 @@
 //! | `answer` | answers in OpenAI's shapes, whole and in chunks |
 
 pub(crate) mod answer;
+mod answer_schema;
 pub(crate) mod embeddings;
 mod fields;
 mod first_choice;

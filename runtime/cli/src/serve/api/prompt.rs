@@ -3,7 +3,7 @@
 use std::fmt;
 
 use hyper::StatusCode;
-use ollm_runtime::chat::{ChatParser, ChatTemplate, Message, Prompt, Variables};
+use ollm_runtime::chat::{ChatError, ChatParser, ChatTemplate, Message, Prompt, Variables};
 use ollm_runtime::conversation::ToolChoice;
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ use crate::chat_input::today;
 use crate::serve::error::ApiError;
 use crate::serve::service::Service;
 
+use super::answer_schema::AnswerSchema;
 use super::fields::Fields;
 use super::grammar::AnswerGrammar;
 use super::tools::{Calls, Tools};
@@ -120,7 +121,7 @@ pub(crate) fn plain(fields: &Fields<'_>, service: &Service) -> Result<(Vec<Parse
         return Err(fields.invalid("messages", "a completion has a prompt: ask /v1/chat/completions"));
     }
     let texts = texts(fields, "prompt", service, Purpose::Prompt)?;
-    let grammar = response_schema(fields)?.map(|schema| AnswerGrammar::Json { schema, behind: "" });
+    let grammar = AnswerSchema::read(fields, "")?.map(AnswerGrammar::Json);
     Ok((texts.into_iter().map(|tokens| ParsedPrompt { tokens, parser: None }).collect(), grammar))
 }
 
@@ -142,12 +143,9 @@ pub(crate) fn chat(fields: &Fields<'_>, service: &Service) -> Result<(ParsedProm
         tokens: prompt.tokens(&service.tokenizer)?,
         parser: Some(ChatParser::new(format, thinking.is_some()).with_tools(&variables)),
     };
-    let schema = response_schema(fields)?;
+    let answer = AnswerSchema::read(fields, thinking.map(|marks| marks.close).unwrap_or_default())?;
     if variables.has_tools() {
-        if schema.is_some() {
-            return Err(fields.invalid("response_format", "it cannot be had with tools: set tool_choice to none"));
-        }
-        let Calls { begun, grammar } = tools.calls(format, &variables, service)?;
+        let Calls { begun, grammar } = tools.calls(format, &variables, service, answer)?;
         if let Some(trigger) = begun {
             // The answer is begun: a thought is ended, and a call is opened.
             let begun = thinking.map(|marks| marks.end).unwrap_or_default().to_owned() + trigger;
@@ -157,8 +155,7 @@ pub(crate) fn chat(fields: &Fields<'_>, service: &Service) -> Result<(ParsedProm
         }
         return Ok((asked, grammar.map(|calls| AnswerGrammar::Calls(Box::new(calls)))));
     }
-    let behind = thinking.map(|marks| marks.close).unwrap_or_default();
-    Ok((asked, schema.map(|schema| AnswerGrammar::Json { schema, behind })))
+    Ok((asked, answer.map(AnswerGrammar::Json)))
 }
 
 /// Who may say something.
@@ -210,7 +207,11 @@ fn message(path: &str, value: &Value) -> Result<Message> {
             _ => return Err(ApiError::invalid(format!("{path}.content"), "it is missing")),
         }
     }
-    Message::from_json(value).map_err(|error| ApiError::from(error).at(path))
+    Message::from_json(value).map_err(|error| match error {
+        // The path says which message it is.
+        ChatError::Message { reason, .. } => ApiError::invalid(path, reason),
+        error => ApiError::from(error).at(path),
+    })
 }
 
 /// That the calls of an earlier answer are calls: each has an id, and a function with a name and
@@ -288,19 +289,4 @@ fn variables(fields: &Fields<'_>, tools: &Tools, template: &ChatTemplate) -> Res
         variables = variables.with("strftime_now", today().into())?;
     }
     Ok(variables)
-}
-
-/// The JSON schema that the answer keeps to, if one is asked for.
-fn response_schema(fields: &Fields<'_>) -> Result<Option<String>> {
-    let Some(format) = fields.object("response_format")? else { return Ok(None) };
-    match format.text("type")? {
-        Some("text") => Ok(None),
-        Some("json_object") => Ok(Some(r#"{"type":"object"}"#.to_owned())),
-        Some("json_schema") => {
-            let schema = format.object("json_schema")?;
-            let schema = schema.ok_or_else(|| format.invalid("json_schema", "it is missing"))?;
-            Ok(Some(schema.required("schema")?.to_string()))
-        }
-        _ => Err(format.invalid("type", "it must be text, json_object or json_schema")),
-    }
 }

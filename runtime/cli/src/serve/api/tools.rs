@@ -12,6 +12,7 @@ use crate::serve::admission::Waiter;
 use crate::serve::error::ApiError;
 use crate::serve::service::Service;
 
+use super::answer_schema::AnswerSchema;
 use super::fields::Fields;
 use super::first_choice::check_first;
 
@@ -44,6 +45,8 @@ pub(crate) struct CallsGrammar {
     variables: Variables,
     required: bool,
     parallel: bool,
+    /// What the answer is that calls nothing, if it is no text.
+    answer: Option<AnswerSchema>,
 }
 
 impl Tools {
@@ -68,23 +71,34 @@ impl Tools {
         })
     }
 
-    /// How calls are written in an answer of this form.
-    pub(super) fn calls(&self, format: ChatFormat, variables: &Variables, service: &Service) -> Result<Calls> {
+    /// How calls are written in an answer of this form, which is JSON else where that is asked for.
+    pub(super) fn calls(
+        &self,
+        format: ChatFormat,
+        variables: &Variables,
+        service: &Service,
+        answer: Option<AnswerSchema>,
+    ) -> Result<Calls> {
         let no_calls = |field: &str| {
             let message = "the chat template shows no form of tool calls: serve with another one (--chat-template \
                            FILE, --template NAME)";
             ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, message).at(field)
         };
         let format = format.tools.ok_or_else(|| no_calls("tools"))?;
-        let wrong = |error| ApiError::from(error).at("tools");
-        let variables = self.allowed(variables)?;
-        let grammar = CallGrammar::new(format, &variables, self.parallel, service.template()?, &service.tokenizer);
-        let Some(written) = grammar.map_err(wrong)? else {
-            return if self.required { Err(no_calls("tool_choice")) } else { Ok(Calls { begun: None, grammar: None }) };
-        };
-        let begun = self.required.then_some(written.trigger);
         let (required, parallel) = (self.required, self.parallel);
-        Ok(Calls { begun, grammar: Some(CallsGrammar { written, format, variables, required, parallel }) })
+        // What has to call a tool answers with nothing else.
+        let answer = answer.filter(|_| !required);
+        if answer.is_some() && format == ToolFormat::Harmony {
+            let message = "with the tools of this chat template it cannot be had: set tool_choice to none or required";
+            return Err(ApiError::invalid("response_format", message));
+        }
+        let variables = self.allowed(variables)?;
+        let written = write(format, &variables, parallel, answer.as_ref(), service);
+        let Some(written) = written.map_err(|error| error.at("tools"))? else {
+            return if required { Err(no_calls("tool_choice")) } else { Ok(Calls { begun: None, grammar: None }) };
+        };
+        let begun = required.then_some(written.trigger);
+        Ok(Calls { begun, grammar: Some(CallsGrammar { written, format, variables, required, parallel, answer }) })
     }
 
     /// The variables with the tools that may be called alone.
@@ -108,6 +122,10 @@ impl CallsGrammar {
     /// may stand there, unless the tool is `strict`.
     pub(super) fn compile(mut self, service: &Service, waiter: &Waiter) -> Result<Constraint> {
         let compiler = service.compiler()?;
+        if let Some(answer) = &self.answer {
+            // What is wrong with it is no fault of the tools.
+            answer.compile(compiler).map_err(|error| error.at("response_format"))?;
+        }
         let mut compiled = compiler.compile(GrammarKind::Lark, self.text());
         if matches!(compiled, Err(ConstraintError::Grammar { .. })) {
             self.widen(service, waiter)?;
@@ -115,7 +133,9 @@ impl CallsGrammar {
         }
         let (grammar, trigger) = (compiled?, self.written.trigger);
         check_first(&grammar)?;
-        Ok(if self.required {
+        Ok(if let Some(answer) = &self.answer {
+            answer.follow(&grammar)
+        } else if self.required {
             Constraint::new(&grammar)
         } else if self.parallel {
             Constraint::after_each(&grammar, trigger)
@@ -130,12 +150,27 @@ impl CallsGrammar {
         let widened = tools.into_iter().map(|tool| widened(tool, service.compiler()?, waiter));
         let widened = widened.collect::<Result<Vec<Value>>>()?;
         self.variables = self.variables.clone().with("tools", widened.into())?;
-        let (template, tokenizer) = (service.template()?, &service.tokenizer);
-        if let Some(written) = CallGrammar::new(self.format, &self.variables, self.parallel, template, tokenizer)? {
+        if let Some(written) = write(self.format, &self.variables, self.parallel, self.answer.as_ref(), service)? {
             self.written = written;
         }
         Ok(())
     }
+}
+
+/// The grammar of calls, or of an answer that is calls or JSON.
+fn write(
+    format: ToolFormat,
+    variables: &Variables,
+    parallel: bool,
+    answer: Option<&AnswerSchema>,
+    service: &Service,
+) -> Result<Option<CallGrammar>> {
+    let (template, tokenizer) = (service.template()?, &service.tokenizer);
+    let grammar = match answer {
+        None => CallGrammar::new(format, variables, parallel, template, tokenizer),
+        Some(answer) => CallGrammar::or_json(format, variables, parallel, template, tokenizer, &answer.schema()),
+    };
+    Ok(grammar?)
 }
 
 /// A tool whose parameters have no part that cannot be expressed.
